@@ -1,0 +1,36 @@
+# Everything starts from nothing: `make demo` and `make test` make .venv first when it is missing.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# The library asks for ranges; these are the releases everything here was measured with.
+PINS := torch==2.14.1 torchvision==0.29.1 compressai==1.2.8
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/installed
+	$(BIN)/robuststream demo
+
+test: $(VENV)/installed-dev lint
+	$(BIN)/python -m pytest tests
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The figures of the README and of the issue notes; wants a quiet machine.
+bench: $(VENV)/installed-dev
+	$(BIN)/python tools/benchmark.py all
+
+$(VENV)/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet $(PINS)
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

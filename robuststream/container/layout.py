@@ -1,0 +1,260 @@
+"""The stream's structures in the order of spec/format.md, each rule beside the code that implements it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+from collections.abc import Iterable
+from typing import Any
+
+import construct as c
+
+from robuststream.checksum import crc16, crc32c
+from robuststream.container.packets import MAJOR, MINOR, Colour, Header, Mode, Tile
+from robuststream.errors import DamagedStream, UnsupportedVersion
+
+# --- Section 2: integers -------------------------------------------------------------------------------------------
+
+
+class VarIntClass(c.Construct):  # type: ignore[misc]
+    """Unsigned LEB128, at most 5 bytes, below 2^32, in its shortest form only."""
+
+    def _parse(self, stream: Any, context: Any, path: str) -> int:
+        value = 0
+        for shift in range(0, 35, 7):
+            byte = c.stream_read(stream, 1, path)[0]
+            value |= (byte & 0x7F) << shift
+            if not byte & 0x80:
+                if value >= 1 << 32 or (byte == 0 and shift):
+                    raise c.ValidationError("a varint is not in its shortest form or above 32 bits", path)
+                return value
+        raise c.ValidationError("a varint is longer than 5 bytes", path)
+
+    def _build(self, obj: int, stream: Any, context: Any, path: str) -> int:
+        if not 0 <= obj < 1 << 32:
+            raise c.IntegerError(f"{obj} does not fit a varint of 32 bits", path)
+        value = obj
+        while value >= 0x80:
+            c.stream_write(stream, bytes((value & 0x7F | 0x80,)), 1, path)
+            value >>= 7
+        c.stream_write(stream, bytes((value,)), 1, path)
+        return obj
+
+
+VarInt = VarIntClass()
+
+# --- Section 4: packets --------------------------------------------------------------------------------------------
+
+SYNC = b"\xb7RS"
+MAX_PAYLOAD = 1 << 20
+#: sync, kind, stream id, number (5), length (3), CRC-16: no packet header is longer.
+MAX_PACKET_HEADER = 3 + 1 + 4 + 5 + 3 + 2
+PAYLOAD_CRC_BYTES = 4
+
+#: What stands between sync and CRC-16, and what the CRC-16 covers.
+PACKET_FIELDS = c.Struct("kind" / c.Byte, "stream_id" / c.Bytes(4), "number" / VarInt, "length" / VarInt)
+
+
+def build_packet(kind: int, stream_id: bytes, number: int, payload: bytes) -> bytes:
+    """One whole packet. The CRC-32C also covers kind, stream id, number and length: none can be swapped unnoticed."""
+    if len(payload) > MAX_PAYLOAD:
+        raise ValueError(f"a payload of {len(payload)} bytes is longer than {MAX_PAYLOAD}")
+    fields = PACKET_FIELDS.build({"kind": kind, "stream_id": stream_id, "number": number, "length": len(payload)})
+    head = SYNC + fields + struct.pack("<H", crc16(fields))
+    return head + payload + struct.pack("<I", crc32c(payload, crc32c(fields)))
+
+
+def parse_packet_header(data: bytes) -> tuple[Any, int, int] | None:
+    """Fields, CRC-32C so far, and size of the packet header at the start of `data`; None where there is none.
+
+    A length is only ever trusted after this CRC-16 holds.
+    """
+    stream = io.BytesIO(data)
+    if stream.read(len(SYNC)) != SYNC:
+        return None
+    try:
+        fields = PACKET_FIELDS.parse_stream(stream)
+    except c.ConstructError:
+        return None
+    raw = data[len(SYNC) : stream.tell()]
+    if stream.read(2) != struct.pack("<H", crc16(raw)) or fields.length > MAX_PAYLOAD:
+        return None
+    return fields, crc32c(raw), stream.tell()
+
+
+# --- Section 5: HEADER ---------------------------------------------------------------------------------------------
+
+FIELD = c.Struct("tag" / VarInt, "value" / c.Prefixed(VarInt, c.GreedyBytes))
+HEADER = c.Struct("major" / c.Byte, "minor" / c.Byte, "fields" / c.GreedyRange(FIELD), c.Terminated)
+
+SIZE = c.Struct("width" / VarInt, "height" / VarInt, c.Terminated)
+NUMBER = c.FocusedSeq("number", "number" / VarInt, c.Terminated)
+DIGEST = c.FocusedSeq("digest", "digest" / c.Bytes(16), c.Terminated)
+NAME_BYTES = 64
+
+#: Tags with bit 0 set are critical: a decoder that does not know one refuses the stream.
+TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS, TAG_MODE, TAG_COLOUR, TAG_CHECKPOINTS = 1, 3, 5, 7, 9, 11, 13
+TAG_NAME, TAG_METADATA = 2, 4
+
+
+def build_header(header: Header) -> bytes:
+    """HEADER payload. Fields stand in the order of their tags; one at its default value is left out."""
+    fields = {
+        TAG_SIZE: SIZE.build({"width": header.width, "height": header.height}),
+        TAG_TILE: NUMBER.build(header.tile),
+        TAG_PARAMETERS: header.parameters_digest,
+        TAG_SYNTHESIS: header.synthesis_digest,
+    }
+    if header.mode != Mode.EXACT:
+        fields[TAG_MODE] = NUMBER.build(header.mode)
+    if header.colour != Colour.RGB:
+        fields[TAG_COLOUR] = NUMBER.build(header.colour)
+    if header.checkpoints != 1:
+        fields[TAG_CHECKPOINTS] = NUMBER.build(header.checkpoints)
+    if header.model_name:
+        # A hint only: a name that is too long is cut, at a character's border.
+        fields[TAG_NAME] = header.model_name.encode()[:NAME_BYTES].decode(errors="ignore").encode()
+    if header.metadata_packets:
+        fields[TAG_METADATA] = NUMBER.build(header.metadata_packets)
+    listed = [{"tag": tag, "value": fields[tag]} for tag in sorted(fields)]
+    return bytes(HEADER.build({"major": MAJOR, "minor": MINOR, "fields": listed}))
+
+
+def parse_header(payload: bytes) -> Header:
+    """Read a HEADER payload.
+
+    Raises:
+        UnsupportedVersion: a newer major version, or a critical field this release does not know.
+        DamagedStream: the bytes break the rules of section 5 though their CRC holds.
+    """
+    if payload and payload[0] != MAJOR:
+        raise UnsupportedVersion(
+            f"the stream's format is version {payload[0]}, this release reads version {MAJOR}: use a newer robuststream"
+        )
+    try:
+        parsed = HEADER.parse(payload)
+        return _interpret(parsed.major, parsed.minor, [(field.tag, field.value) for field in parsed.fields])
+    except (c.ConstructError, KeyError, ValueError) as error:
+        raise DamagedStream(f"the HEADER packet breaks the format's rules ({error}); its writer is at fault") from error
+
+
+def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Header:
+    tags = [tag for tag, _ in listed]
+    if tags != sorted(set(tags)):
+        raise ValueError("fields out of order or repeated")
+    for tag in tags:
+        if tag & 1 and tag > TAG_CHECKPOINTS:
+            raise UnsupportedVersion(
+                f"the stream (format {major}.{minor}) needs header field {tag}, which this release does not know: "
+                "use a newer robuststream"
+            )
+    fields = dict(listed)
+    size = SIZE.parse(fields[TAG_SIZE])
+    mode = NUMBER.parse(fields.get(TAG_MODE, b"\0"))
+    if mode != Mode.EXACT:
+        raise UnsupportedVersion(f"the stream was coded in mode {mode}, which this release does not decode")
+    header = Header(
+        width=size.width,
+        height=size.height,
+        tile=NUMBER.parse(fields[TAG_TILE]),
+        parameters_digest=DIGEST.parse(fields[TAG_PARAMETERS]),
+        synthesis_digest=DIGEST.parse(fields[TAG_SYNTHESIS]),
+        mode=Mode(mode),
+        colour=Colour(NUMBER.parse(fields.get(TAG_COLOUR, b"\0"))),
+        checkpoints=NUMBER.parse(fields.get(TAG_CHECKPOINTS, b"\1")),
+        metadata_packets=NUMBER.parse(fields.get(TAG_METADATA, b"\0")),
+        model_name=fields.get(TAG_NAME, b"")[:NAME_BYTES].decode(errors="replace"),
+        version=(major, minor),
+    )
+    if not (header.width and header.height and header.tile):
+        raise ValueError("a size of zero")
+    if header.checkpoints > 1:
+        raise UnsupportedVersion(f"{header.checkpoints} checkpoints a tile; this release reads at most one")
+    return header
+
+
+def stream_id(header_payload: bytes, tiles: Iterable[Tile]) -> bytes:
+    """First 4 bytes of SHA-256 over the HEADER payload, then each tile's byte count (u32) and rANS string, in order."""
+    digest = hashlib.sha256(header_payload)
+    for tile in tiles:
+        digest.update(struct.pack("<I", len(tile.words)))
+        digest.update(tile.words)
+    return digest.digest()[:4]
+
+
+# --- Section 6: TILE -----------------------------------------------------------------------------------------------
+
+CHECKPOINT = c.Struct("z_words" / VarInt, "crc" / c.Int32ul)
+TILE = c.Struct(
+    "checkpoint" / c.If(c.this._.checkpoints, CHECKPOINT),
+    "digest" / c.Int32ul,
+    "words" / c.GreedyBytes,
+)
+#: Two words of rANS state, then z's words, then y's.
+STATE_WORDS = 2
+WORD = 4
+
+
+def build_tile(header: Header, identity: bytes, tile: Tile) -> bytes:
+    """TILE payload."""
+    checkpoint = None
+    if tile.z_words is not None:
+        crc = checkpoint_crc(header, identity, tile.index, tile.words[: tile.z_words * WORD])
+        checkpoint = {"z_words": tile.z_words, "crc": crc}
+    fields = {"checkpoint": checkpoint, "digest": tile.digest, "words": tile.words}
+    return bytes(TILE.build(fields, checkpoints=header.checkpoints))
+
+
+def parse_tile(header: Header, identity: bytes, index: int, payload: bytes) -> Tile | None:
+    """Read a TILE payload whose CRC holds; None where it still breaks section 6 (its writer is at fault)."""
+    try:
+        fields = TILE.parse(payload, checkpoints=header.checkpoints)
+    except c.ConstructError:
+        return None
+    size = len(fields.words)
+    if size % WORD or size < STATE_WORDS * WORD or index >= header.tiles:
+        return None
+    if fields.checkpoint is None:
+        return Tile(index, fields.words, fields.digest)
+    z_words = fields.checkpoint.z_words
+    if not STATE_WORDS <= z_words <= size // WORD:
+        return None
+    if checkpoint_crc(header, identity, index, fields.words[: z_words * WORD]) != fields.checkpoint.crc:
+        return None
+    return Tile(index, fields.words, fields.digest, z_words)
+
+
+def salvage_z(header: Header, identity: bytes, index: int, payload: bytes) -> bytes | None:
+    """The words up to the seam of a damaged TILE payload (which may be cut short), if its checkpoint proves them."""
+    if not header.checkpoints or index >= header.tiles:
+        return None
+    try:
+        fields = TILE.parse(payload, checkpoints=header.checkpoints)
+    except c.ConstructError:
+        return None
+    prefix = fields.words[: fields.checkpoint.z_words * WORD]
+    whole = STATE_WORDS <= fields.checkpoint.z_words == len(prefix) // WORD
+    if whole and checkpoint_crc(header, identity, index, prefix) == fields.checkpoint.crc:
+        return bytes(prefix)
+    return None
+
+
+def checkpoint_crc(header: Header, identity: bytes, index: int, prefix: bytes) -> int:
+    """CRC-32C over the parameter digest, stream id, tile index (u32) and the words up to the seam.
+
+    With the digest in it, a tile decoded by means of another stream's header proves its model before a symbol is read.
+    """
+    return crc32c(prefix, crc32c(header.parameters_digest + identity + struct.pack("<I", index)))
+
+
+# --- Section 7: INDEX ----------------------------------------------------------------------------------------------
+
+#: Distances in bytes: from the end of the INDEX packet to tile 0, then from each tile packet's start to the next's.
+INDEX = c.FocusedSeq("distances", "distances" / c.GreedyRange(VarInt), c.Terminated)
+
+# --- Section 8: METADATA -------------------------------------------------------------------------------------------
+
+METADATA = c.Struct("type" / VarInt, "part" / VarInt, "parts" / VarInt, "data" / c.GreedyBytes)
+#: Writers split larger blocks, so that damage stays small and a HEADER is never far.
+METADATA_PART = 1 << 14

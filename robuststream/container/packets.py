@@ -1,0 +1,170 @@
+"""What a stream consists of, as frozen values (spec/format.md, sections 4 to 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+MAJOR = 1
+MINOR = 0
+#: A decoder refuses more declared pixels unless told otherwise; about the limit where Pillow warns, tripled.
+MAX_PIXELS = 1 << 28
+
+
+class Kind(IntEnum):
+    """Packet kinds. As in PNG a lower-case letter (bit 5 set) marks a kind that a decoder may skip."""
+
+    HEADER = ord("H")
+    TILE = ord("T")
+    INDEX = ord("i")
+    METADATA = ord("m")
+    PARITY = ord("p")  # reserved
+
+
+def is_critical(kind: int) -> bool:
+    return not kind & 0x20
+
+
+def kind_name(kind: int) -> str:
+    try:
+        return Kind(kind).name
+    except ValueError:
+        return f"kind {kind:#04x}"
+
+
+class Mode(IntEnum):
+    """How the entropy parameters were computed."""
+
+    EXACT = 0
+    NATIVE = 1  # reserved
+
+
+class Colour(IntEnum):
+    """What the three decoded channels mean."""
+
+    RGB = 0
+    GREY = 1
+
+
+class MetadataType(IntEnum):
+    ICC = 1
+    EXIF = 2
+    XMP = 3
+
+
+@dataclass(frozen=True)
+class Header:
+    """Everything a decoder must know beside the tiles.
+
+    Attributes:
+        width, height: of the picture, in pixels.
+        tile: side of a square tile, in pixels.
+        parameters_digest: 16 bytes; names the entropy networks and CDF tables (spec/model.md, section 6).
+        synthesis_digest: 16 bytes; names the synthesis transform.
+        checkpoints: how many checkpoints each tile carries (0 for factorized priors, else 1).
+        metadata_packets: how many METADATA packets belong to the stream.
+        model_name: an untrusted hint for messages, at most 64 bytes in UTF-8.
+        version: (major, minor) as read; writers write (MAJOR, MINOR).
+    """
+
+    width: int
+    height: int
+    tile: int
+    parameters_digest: bytes
+    synthesis_digest: bytes
+    mode: Mode = Mode.EXACT
+    colour: Colour = Colour.RGB
+    checkpoints: int = 1
+    metadata_packets: int = 0
+    model_name: str = ""
+    version: tuple[int, int] = (MAJOR, MINOR)
+
+    @property
+    def columns(self) -> int:
+        return -(-self.width // self.tile)
+
+    @property
+    def rows(self) -> int:
+        return -(-self.height // self.tile)
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles; tile i lies in row i // columns, column i % columns."""
+        return self.columns * self.rows
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile as coded.
+
+    Attributes:
+        index: position in raster order.
+        words: the rANS string: 32-bit little-endian words, the state's two first.
+        digest: CRC-32C over the entropy parameters the encoder used.
+        z_words: words of `words` that end at the seam between z and y, or None for priors without z.
+    """
+
+    index: int
+    words: bytes
+    digest: int
+    z_words: int | None = None
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A packet whose two checksums hold. `offset` and `size` place the whole packet in the file, in bytes."""
+
+    kind: int
+    stream_id: bytes
+    number: int
+    payload: bytes = field(repr=False)
+    offset: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class DamagedPacket:
+    """A packet header whose CRC-16 holds, before a payload whose CRC-32C does not, or that the file's end cuts off.
+
+    `payload_start` and `payload_end` are file positions; the end may lie behind the end of the file.
+    """
+
+    kind: int
+    stream_id: bytes
+    number: int
+    offset: int
+    payload_start: int
+    payload_end: int
+
+
+@dataclass(frozen=True)
+class Gap:
+    """File positions [start, end) that belong to no intact packet."""
+
+    start: int
+    end: int
+
+
+Event = Packet | DamagedPacket | Gap
+
+
+@dataclass(frozen=True)
+class Salvage:
+    """What is left of a damaged tile: the words up to the seam, proven by the checkpoint; z can be decoded from them."""
+
+    index: int
+    words: bytes
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Colour profile and descriptive blocks, byte for byte as they stood in the source picture."""
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+
+    def items(self) -> Mapping[MetadataType, bytes]:
+        given = {MetadataType.ICC: self.icc, MetadataType.EXIF: self.exif, MetadataType.XMP: self.xmp}
+        return {kind: value for kind, value in given.items() if value is not None}

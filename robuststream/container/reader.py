@@ -1,0 +1,305 @@
+"""Bytes to values, whatever happened to them: what is intact, what can be salvaged, what is wrong and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import construct as c
+
+from robuststream.container import layout
+from robuststream.container.packets import (
+    DamagedPacket,
+    Event,
+    Gap,
+    Header,
+    Kind,
+    Metadata,
+    MetadataType,
+    Packet,
+    Salvage,
+    Tile,
+    is_critical,
+    kind_name,
+)
+from robuststream.container.report import Findings, Rule, StreamReport, TileReport, TileState
+from robuststream.container.scanner import Scanner
+from robuststream.container.writer import arrange, distances
+from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
+
+PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream as found: `tiles` are whole and checked, `salvaged` hold z only; all others are lost."""
+
+    header: Header
+    stream_id: bytes
+    tiles: Mapping[int, Tile]
+    salvaged: Mapping[int, Salvage]
+    metadata: Metadata
+    report: StreamReport
+
+
+def read_stream(data: bytes) -> Stream:
+    """Find the stream in `data`, damaged or not.
+
+    Raises:
+        NotARobustStream: no packet is in it.
+        DamagedStream: packets are in it, but no header.
+        UnsupportedVersion: a newer format.
+    """
+    return _Reader(data).read()
+
+
+def scan(data: bytes) -> Iterator[Event]:
+    """All events of `data`."""
+    scanner = Scanner()
+    for start in range(0, len(data), PIECE):
+        yield from scanner.feed(data[start : start + PIECE])
+    yield from scanner.close()
+
+
+@dataclass
+class _Found:
+    """What a scan found of one stream id."""
+
+    headers: list[Packet] = field(default_factory=list)
+    tiles: dict[int, Packet] = field(default_factory=dict)
+    notes: dict[int, Packet] = field(default_factory=dict)
+    index: Packet | None = None
+    order: list[Packet] = field(default_factory=list)
+    repeated: list[Packet] = field(default_factory=list)
+    unknown: list[Packet] = field(default_factory=list)
+    damaged: dict[tuple[int, int], DamagedPacket] = field(default_factory=dict)
+
+    def add(self, packet: Packet) -> None:
+        places: dict[int, dict[int, Packet]] = {Kind.TILE: self.tiles, Kind.METADATA: self.notes}
+        self.order.append(packet)
+        if packet.kind == Kind.HEADER:
+            self.headers.append(packet)
+        elif packet.kind == Kind.INDEX and self.index is None:
+            self.index = packet
+        elif packet.kind in places and packet.number not in places[packet.kind]:
+            places[packet.kind][packet.number] = packet
+        elif packet.kind in places or packet.kind == Kind.INDEX:
+            self.repeated.append(packet)
+            self.order.pop()
+        else:
+            self.unknown.append(packet)
+            self.order.pop()
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.findings = Findings()
+
+    def read(self) -> Stream:
+        streams, gaps = self._collect()
+        identity = self._choose(streams)
+        found = streams.pop(identity)
+        header = layout.parse_header(found.headers[0].payload)
+        self._refuse_unknown(found)
+        tiles = self._tiles(header, identity, found)
+        salvaged = self._salvage(header, identity, found, tiles)
+        metadata = self._metadata(header, found)
+        self._check_repeats(found)
+        self._check_gaps(gaps, found)
+        self._check_others(streams)
+        reports, missing = self._tile_reports(header, found, tiles, salvaged)
+        if not self.findings.kept:
+            self._check_whole(header, identity, found, tiles)
+        report = StreamReport(
+            file_bytes=len(self.data),
+            stream_id=identity.hex(),
+            header=header,
+            packets=_count(found),
+            entropy_bytes=sum(len(tile.words) for tile in tiles.values()),
+            metadata_bytes=sum(packet.size for packet in found.notes.values()),
+            tiles=reports,
+            missing_tiles=missing,
+            other_streams=tuple(other.hex() for other in streams),
+            findings=self.findings.in_file_order(),
+            findings_left_out=self.findings.left_out,
+        )
+        return Stream(header, identity, tiles, salvaged, metadata, report)
+
+    def _collect(self) -> tuple[dict[bytes, _Found], list[Gap]]:
+        streams: dict[bytes, _Found] = {}
+        gaps: list[Gap] = []
+        for event in scan(self.data):
+            if isinstance(event, Gap):
+                gaps.append(event)
+            elif isinstance(event, Packet):
+                streams.setdefault(event.stream_id, _Found()).add(event)
+            else:
+                found = streams.setdefault(event.stream_id, _Found())
+                found.damaged.setdefault((event.kind, event.number), event)
+        return streams, gaps
+
+    def _choose(self, streams: Mapping[bytes, _Found]) -> bytes:
+        """The stream whose complete header comes first."""
+        headers = [packet for found in streams.values() for packet in found.headers]
+        if headers:
+            return min(headers, key=lambda packet: packet.offset).stream_id
+        if not any(found.order or found.unknown for found in streams.values()):
+            raise NotARobustStream(
+                f"no robuststream packet in {len(self.data)} bytes (they begin with {self.data[:8].hex(' ') or 'nothing'})"
+            )
+        tiles = sum(len(found.tiles) for found in streams.values())
+        raise DamagedStream(f"no HEADER packet survived in {len(self.data)} bytes ({tiles} intact tiles stand without one)")
+
+    def _refuse_unknown(self, found: _Found) -> None:
+        for packet in found.unknown:
+            if is_critical(packet.kind):
+                raise UnsupportedVersion(
+                    f"packet kind {packet.kind:#04x} at byte {packet.offset} must be understood, and this release "
+                    "does not know it: use a newer robuststream"
+                )
+
+    def _tiles(self, header: Header, identity: bytes, found: _Found) -> dict[int, Tile]:
+        tiles = {}
+        for index, packet in sorted(found.tiles.items()):
+            tile = layout.parse_tile(header, identity, index, packet.payload)
+            if tile is None:
+                self._add(Rule.TILE_FORMAT, "the CRC holds but the payload breaks the format's rules", packet, index)
+            else:
+                tiles[index] = tile
+        return tiles
+
+    def _salvage(
+        self, header: Header, identity: bytes, found: _Found, tiles: Mapping[int, Tile]
+    ) -> dict[int, Salvage]:
+        salvaged = {}
+        for (kind, number), damage in found.damaged.items():
+            if kind != Kind.TILE:
+                if kind != Kind.HEADER or damage.payload_end <= len(self.data):
+                    self._add_damage(Rule.PACKET_CRC, f"a damaged {kind_name(kind)} packet", damage)
+            elif number not in tiles and number < header.tiles:
+                payload = self.data[damage.payload_start : damage.payload_end]
+                words = layout.salvage_z(header, identity, number, payload)
+                if words is not None:
+                    salvaged[number] = Salvage(number, words)
+                cut = damage.payload_end + layout.PAYLOAD_CRC_BYTES > len(self.data)
+                what = "the file ends inside the tile" if cut else "the payload's CRC fails"
+                left = "; its z is salvaged" if words is not None else ""
+                self._add_damage(Rule.TILE_CRC, what + left, damage, number)
+        return salvaged
+
+    def _metadata(self, header: Header, found: _Found) -> Metadata:
+        """Join the blocks; one that is not whole is left out, and said."""
+        blocks: dict[int, dict[int, bytes]] = {}
+        wanted: dict[int, int] = {}
+        for packet in found.notes.values():
+            try:
+                fields = layout.METADATA.parse(packet.payload)
+            except c.ConstructError:
+                self._add(Rule.METADATA, "the payload breaks the format's rules", packet)
+                continue
+            blocks.setdefault(fields.type, {})[fields.part] = fields.data
+            wanted[fields.type] = fields.parts
+        whole = {
+            kind: b"".join(parts[part] for part in sorted(parts))
+            for kind, parts in blocks.items()
+            if len(parts) == wanted[kind] and max(parts) == wanted[kind] - 1
+        }
+        if len(found.notes) < header.metadata_packets:
+            lost = header.metadata_packets - len(found.notes)
+            self.findings.add(Rule.METADATA, f"{lost} of {header.metadata_packets} metadata packets are missing")
+        return Metadata(
+            icc=whole.get(MetadataType.ICC), exif=whole.get(MetadataType.EXIF), xmp=whole.get(MetadataType.XMP)
+        )
+
+    def _check_repeats(self, found: _Found) -> None:
+        for packet in found.headers[1:]:
+            if packet.payload != found.headers[0].payload:
+                self._add(Rule.HEADER_CONFLICT, "differs from the first header, which counts", packet)
+        for packet in found.repeated:
+            first = found.tiles.get(packet.number) if packet.kind == Kind.TILE else None
+            if first is not None and first.payload != packet.payload:
+                self._add(Rule.TILE_CONFLICT, "differs from the first intact copy, which counts", packet, packet.number)
+            else:
+                self._add(Rule.DUPLICATE, f"a second {kind_name(packet.kind)} packet of this number", packet)
+
+    def _check_gaps(self, gaps: Iterable[Gap], found: _Found) -> None:
+        """Bytes in no intact packet, less those that a damaged packet's own finding names already."""
+        named = [finding for finding in self.findings.kept if finding.rule in (Rule.TILE_CRC, Rule.PACKET_CRC)]
+        named.sort(key=lambda finding: finding.start or 0)
+        for gap in gaps:
+            at = gap.start
+            for finding in named:
+                start, end = finding.start or 0, finding.end or 0
+                if start >= gap.end or end <= at:
+                    continue
+                if start > at:
+                    self._add_gap(at, start)
+                at = max(at, end)
+            if at < gap.end:
+                self._add_gap(at, gap.end)
+
+    def _check_others(self, others: Mapping[bytes, _Found]) -> None:
+        for identity, found in others.items():
+            packets = [*found.order, *found.repeated, *found.unknown]
+            if packets:
+                first = min(packets, key=lambda packet: packet.offset)
+                self._add(Rule.FOREIGN, f"{len(packets)} packets of another stream ({identity.hex()})", first)
+
+    def _tile_reports(
+        self, header: Header, found: _Found, tiles: Mapping[int, Tile], salvaged: Mapping[int, Salvage]
+    ) -> tuple[tuple[TileReport, ...], int]:
+        damaged = {number: item for (kind, number), item in found.damaged.items() if kind == Kind.TILE}
+        seen = sorted(number for number in {*tiles, *damaged, *found.tiles} if number < header.tiles)
+        listed: Iterable[int] = range(header.tiles) if header.tiles <= len(self.data) else seen
+        reports = []
+        for index in listed:
+            if index in tiles:
+                packet = found.tiles[index]
+                reports.append(TileReport(index, TileState.INTACT, packet.offset, packet.size))
+            elif index in found.tiles:
+                packet = found.tiles[index]
+                reports.append(TileReport(index, TileState.DAMAGED, packet.offset, packet.size))
+            elif index in damaged:
+                size = damaged[index].payload_end + layout.PAYLOAD_CRC_BYTES - damaged[index].offset
+                offset = damaged[index].offset
+                reports.append(TileReport(index, TileState.DAMAGED, offset, size, index in salvaged))
+            else:
+                reports.append(TileReport(index, TileState.MISSING))
+                self.findings.add(Rule.TILE_MISSING, "no packet of this tile was found", tile=index)
+        missing = header.tiles - len(seen)
+        if missing and len(reports) < header.tiles:
+            self.findings.add(Rule.TILE_MISSING, f"{missing} of {header.tiles} tiles were not found")
+        return tuple(reports), missing
+
+    def _check_whole(self, header: Header, identity: bytes, found: _Found, tiles: Mapping[int, Tile]) -> None:
+        """Nothing is damaged: see that nothing is gone or moved either."""
+        if found.index is None:
+            self.findings.add(Rule.INDEX, "the INDEX packet is missing")
+            return
+        if not found.unknown:
+            expected = arrange(found.headers[0], [p for p in found.order if p.kind != Kind.HEADER])
+            if [(p.kind, p.number) for p in expected] != [(p.kind, p.number) for p in found.order]:
+                self.findings.add(Rule.ORDER, "packets are moved, or copies of the HEADER are missing")
+                return
+            if layout.INDEX.build(distances(expected)) != found.index.payload:
+                self._add(Rule.INDEX, "does not give the places of the tiles", found.index)
+        if layout.stream_id(found.headers[0].payload, tiles.values()) != identity:
+            self.findings.add(Rule.STREAM_ID, "header and tiles hash to another stream id: not all belong together")
+
+    def _add(self, rule: Rule, message: str, packet: Packet, tile: int | None = None) -> None:
+        self.findings.add(rule, message, packet.offset, packet.offset + packet.size, tile)
+
+    def _add_damage(self, rule: Rule, message: str, damage: DamagedPacket, tile: int | None = None) -> None:
+        end = min(damage.payload_end + layout.PAYLOAD_CRC_BYTES, len(self.data))
+        self.findings.add(rule, message, damage.offset, end, tile)
+
+    def _add_gap(self, start: int, end: int) -> None:
+        self.findings.add(Rule.GAP, "bytes of no intact packet", start, end)
+
+
+def _count(found: _Found) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for packet in [*found.order, *found.repeated, *found.unknown]:
+        counts[kind_name(packet.kind)] = counts.get(kind_name(packet.kind), 0) + 1
+    return counts

@@ -1,0 +1,174 @@
+"""What a reader or decoder says about a stream: facts, findings with stable rule ids, a state for each tile."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from robuststream.container.packets import Header
+
+#: Version of the JSON form, `spec/report.schema.json`.
+SCHEMA_VERSION = 1
+#: Findings beyond this many are counted, not kept, so that a hostile file cannot fill the memory.
+MAX_FINDINGS = 1000
+
+
+class Rule(str, Enum):
+    """Stable ids of findings. `spec/format.md`, section 11, gives each a sentence."""
+
+    GAP = "ROBS-GAP"
+    PACKET_CRC = "ROBS-PACKET-CRC"
+    TILE_CRC = "ROBS-TILE-CRC"
+    TILE_MISSING = "ROBS-TILE-MISSING"
+    TILE_FORMAT = "ROBS-TILE-FORMAT"
+    TILE_CONFLICT = "ROBS-TILE-CONFLICT"
+    DUPLICATE = "ROBS-DUPLICATE"
+    FOREIGN = "ROBS-FOREIGN"
+    HEADER_CONFLICT = "ROBS-HEADER-CONFLICT"
+    ORDER = "ROBS-ORDER"
+    INDEX = "ROBS-INDEX"
+    METADATA = "ROBS-METADATA"
+    STREAM_ID = "ROBS-STREAM-ID"
+    DESYNC = "ROBS-CONTEXT-DESYNC"
+    ENTROPY = "ROBS-ENTROPY"
+
+
+class TileState(str, Enum):
+    """What the container holds of a tile."""
+
+    INTACT = "intact"
+    DAMAGED = "damaged"
+    MISSING = "missing"
+
+
+class Outcome(str, Enum):
+    """What became of a tile's latents in a decode."""
+
+    EXACT = "exact"
+    CONCEALED = "concealed"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault. `start` and `end` are file positions in bytes, where it has a place."""
+
+    rule: Rule
+    message: str
+    start: int | None = None
+    end: int | None = None
+    tile: int | None = None
+
+    def __str__(self) -> str:
+        tile = "" if self.tile is None else f", tile {self.tile}"
+        place = "" if self.start is None or self.end is None else f", bytes {self.start}-{self.end - 1}"
+        return f"{self.rule.value}{tile}{place}: {self.message}"
+
+
+@dataclass(frozen=True)
+class TileReport:
+    """One tile. `offset` and `size` are of its packet, in bytes; None where no packet header was found.
+
+    `z_salvaged` says that the checkpoint proves the hyperprior's part of a damaged tile.
+    `outcome` is None until a decode.
+    """
+
+    index: int
+    state: TileState
+    offset: int | None = None
+    size: int | None = None
+    z_salvaged: bool = False
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True)
+class StreamReport:
+    """All that is known of a stream.
+
+    Attributes:
+        file_bytes: size of the input.
+        stream_id: 8 hexadecimal digits.
+        header: the header that counted.
+        packets: number of intact packets of this stream, by kind.
+        entropy_bytes: bytes of rANS words in intact tiles; the rest of the file is framing, metadata and damage.
+        metadata_bytes: bytes of METADATA packets.
+        tiles: a state for each tile; those never seen are left out where the header declares more tiles than the file
+            has bytes, and `missing_tiles` counts them all the same.
+        other_streams: ids of streams whose packets stand in the same file.
+        findings: faults, in file order; `findings_left_out` more were counted only.
+    """
+
+    file_bytes: int
+    stream_id: str
+    header: Header
+    packets: dict[str, int]
+    entropy_bytes: int
+    metadata_bytes: int
+    tiles: tuple[TileReport, ...]
+    missing_tiles: int
+    other_streams: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    findings_left_out: int = 0
+
+    @property
+    def intact(self) -> bool:
+        """No byte of the file is wrong, missing or too many, and nothing in it contradicts itself."""
+        return not self.findings
+
+    @property
+    def exact(self) -> bool | None:
+        """Every tile's latents are proven equal to the encoder's; None before a decode."""
+        if any(tile.outcome is None for tile in self.tiles):
+            return None
+        return not self.missing_tiles and all(tile.outcome == Outcome.EXACT for tile in self.tiles)
+
+    def decoded(self, outcomes: dict[int, Outcome], findings: tuple[Finding, ...]) -> StreamReport:
+        """This report with what a decode found added."""
+        tiles = tuple(replace(tile, outcome=outcomes[tile.index]) for tile in self.tiles)
+        return replace(self, tiles=tiles, findings=self.findings + findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values as `spec/report.schema.json` describes them."""
+        header = asdict(self.header)
+        for name in ("parameters_digest", "synthesis_digest"):
+            header[name] = header[name].hex()
+        header |= {"mode": self.header.mode.name.lower(), "colour": self.header.colour.name.lower()}
+        header["version"] = ".".join(map(str, self.header.version))
+        return {
+            "schema": SCHEMA_VERSION,
+            "file_bytes": self.file_bytes,
+            "stream_id": self.stream_id,
+            "intact": self.intact,
+            "exact": self.exact,
+            "header": header,
+            "packets": self.packets,
+            "entropy_bytes": self.entropy_bytes,
+            "metadata_bytes": self.metadata_bytes,
+            "missing_tiles": self.missing_tiles,
+            "tiles": [_plain(tile) for tile in self.tiles],
+            "other_streams": list(self.other_streams),
+            "findings": [_plain(finding) for finding in self.findings],
+            "findings_left_out": self.findings_left_out,
+        }
+
+
+@dataclass
+class Findings:
+    """Collects findings up to a limit."""
+
+    kept: list[Finding] = field(default_factory=list)
+    left_out: int = 0
+
+    def add(self, rule: Rule, message: str, start: int | None = None, end: int | None = None, tile: int | None = None) -> None:
+        if len(self.kept) < MAX_FINDINGS:
+            self.kept.append(Finding(rule, message, start, end, tile))
+        else:
+            self.left_out += 1
+
+    def in_file_order(self) -> tuple[Finding, ...]:
+        return tuple(sorted(self.kept, key=lambda finding: (finding.start is None, finding.start or 0)))
+
+
+def _plain(value: TileReport | Finding) -> dict[str, Any]:
+    return {key: item.value if isinstance(item, Enum) else item for key, item in asdict(value).items()}

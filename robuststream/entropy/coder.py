@@ -1,0 +1,128 @@
+"""Symbols to bytes and back for many tiles at once, one interface for both directions.
+
+A walk (priors/walk.py) calls `code` once per step, `mark` at a checkpoint and reads the outcome at the end. The encoder
+only collects until then, since rANS codes the last symbol first; the decoder decodes step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from robuststream.entropy import rans
+from robuststream.entropy.tables import CdfTables
+
+Symbols = npt.NDArray[np.int32]
+Rows = npt.NDArray[np.uint16]
+
+REASONS = {
+    rans.TRUNCATED: "the rANS words end too soon",
+    rans.ESCAPE: "an escaped value of more than 7 digits",
+    rans.RANGE: "a symbol or state out of range",
+}
+
+
+@dataclass(frozen=True)
+class CodedTile:
+    """A tile's rANS string, and its length in words (state included) at each mark."""
+
+    words: bytes
+    marks: tuple[int, ...]
+
+
+class TileEncoder:
+    """Collects the symbols of T tiles of one shape."""
+
+    def __init__(self, tables: CdfTables, tiles: int) -> None:
+        self._tables = tables
+        self._tiles = tiles
+        self._symbols: list[Symbols] = []
+        self._rows: list[Rows] = []
+        self._marks: list[int] = []
+
+    def code(self, rows: Rows, symbols: Symbols) -> Symbols:
+        """Take one step: uint16 and int32 (T, n). Returns the symbols, as the decoder will."""
+        _check(rows, self._tables)
+        self._symbols.append(symbols)
+        self._rows.append(rows)
+        return symbols
+
+    def mark(self) -> None:
+        self._marks.append(sum(step.shape[1] for step in self._symbols))
+
+    def finish(self) -> list[CodedTile]:
+        """Code everything.
+
+        Raises:
+            ValueError: a value is too far from its table's range for 7 bypass digits (2^28).
+        """
+        symbols = np.concatenate(self._symbols, axis=1)
+        rows = np.concatenate(self._rows, axis=1)
+        per_tile = symbols.shape[1]
+        bounds = np.arange(self._tiles + 1, dtype=np.int64) * per_tile
+        marks = np.tile(np.array(self._marks, np.int64), (self._tiles, 1))
+        words = np.empty(rans.words_needed(self._tiles, symbols.size), np.uint32)
+        tables = self._tables
+        places, marked = rans.encode(
+            symbols.ravel(), rows.ravel(), bounds, marks, tables.cdf, tables.starts, tables.lengths, tables.offsets, words
+        )
+        if not len(places):
+            raise ValueError("a symbol needs more than 7 bypass digits")
+        return [
+            CodedTile(words[places[tile] : places[tile + 1]].astype("<u4").tobytes(), tuple(map(int, marked[tile])))
+            for tile in range(self._tiles)
+        ]
+
+
+class TileDecoder:
+    """Decodes T tiles of one shape in lock-step.
+
+    Args:
+        tables: as the encoder's.
+        strings: a rANS string for each tile.
+        until_mark: tiles whose string ends at the first mark; behind it they only yield zeros.
+    """
+
+    def __init__(self, tables: CdfTables, strings: Sequence[bytes], until_mark: Sequence[bool]) -> None:
+        tiles = len(strings)
+        self._tables = tables
+        self._until_mark = np.array(until_mark, bool)
+        pieces = [np.frombuffer(string, "<u4", len(string) // 4) for string in strings]
+        self._bounds = np.concatenate(([0], np.cumsum([len(piece) for piece in pieces]))).astype(np.int64)
+        self._words = np.concatenate([*pieces, np.zeros(0, "<u4")]).astype(np.uint32)
+        self._states = np.zeros(tiles, np.uint64)
+        self._positions = np.zeros(tiles, np.int64)
+        #: int32 (T,), see entropy/rans.py.
+        self.status = np.zeros(tiles, np.int32)
+        rans.start(self._words, self._bounds, self._states, self._positions, self.status)
+
+    def code(self, rows: Rows) -> Symbols:
+        """Decode one step: uint16 (T, n) to int32 (T, n); zeros where a tile has failed or ended."""
+        _check(rows, self._tables)
+        symbols = np.zeros(rows.shape, np.int32)
+        tables = self._tables
+        rans.decode(
+            self._words, self._bounds, self._states, self._positions, self.status, rows,
+            tables.cdf, tables.starts, tables.lengths, tables.offsets, tables.lookup, symbols,
+        )  # fmt: skip
+        return symbols
+
+    def mark(self) -> None:
+        self.status[self._until_mark & (self.status == rans.OK)] = rans.ENDED
+
+    def stop(self, tiles: npt.NDArray[np.bool_]) -> None:
+        """Decode no more of these tiles."""
+        self.status[tiles & (self.status == rans.OK)] = rans.ENDED
+
+    def complete(self) -> npt.NDArray[np.bool_]:
+        """bool (T,): all words are read and the state is back where the encoder began, a check that costs nothing."""
+        at_end = self._positions == self._bounds[1:]
+        return (self.status == rans.OK) & at_end & (self._states == rans.LOWER)
+
+
+def _check(rows: Rows, tables: CdfTables) -> None:
+    if rows.dtype != np.uint16 or (rows.size and int(rows.max()) >= tables.rows):
+        raise ValueError(f"CDF rows must be uint16 below {tables.rows}")
