@@ -1,0 +1,98 @@
+"""Learned image compression that decodes to the same latents on every machine, and survives damage.
+
+    import robuststream as rs
+
+    model = rs.load_model()
+    data = rs.encode("photo.png", model)
+    out = rs.decode(data, model)
+
+Names are loaded when first used: `inspect` and the errors need no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from robuststream.errors import (
+    ContextDesync,
+    DamagedStream,
+    DamageWarning,
+    ImageError,
+    ModelMismatch,
+    ModelNotFound,
+    NotARobustStream,
+    RobustStreamError,
+    UnsupportedModel,
+    UnsupportedVersion,
+)
+
+if TYPE_CHECKING:
+    import os
+
+    from robuststream.codec import Decoded, decode, encode, verify
+    from robuststream.container.report import StreamReport
+    from robuststream.freezing import freeze, freeze_checkpoint
+    from robuststream.model import Model
+    from robuststream.modelstore import load_model
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Decoded": "robuststream.codec",
+    "decode": "robuststream.codec",
+    "encode": "robuststream.codec",
+    "verify": "robuststream.codec",
+    "StreamReport": "robuststream.container.report",
+    "freeze": "robuststream.freezing",
+    "freeze_checkpoint": "robuststream.freezing",
+    "Model": "robuststream.model",
+    "load_model": "robuststream.modelstore",
+}
+
+
+def inspect(data: bytes | bytearray | memoryview | str | os.PathLike[str]) -> StreamReport:
+    """What a stream holds and what is wrong with it, from its container alone; imports no torch.
+
+    Args:
+        data: the stream, or a path to it.
+
+    Raises:
+        NotARobustStream, DamagedStream, UnsupportedVersion: no header can be read.
+    """
+    from pathlib import Path
+
+    from robuststream.container.reader import read_stream
+
+    given = bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else Path(data).read_bytes()
+    return read_stream(given).report
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'robuststream' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+__all__ = [
+    "ContextDesync",
+    "DamageWarning",
+    "DamagedStream",
+    "Decoded",
+    "ImageError",
+    "Model",
+    "ModelMismatch",
+    "ModelNotFound",
+    "NotARobustStream",
+    "RobustStreamError",
+    "StreamReport",
+    "UnsupportedModel",
+    "UnsupportedVersion",
+    "decode",
+    "encode",
+    "freeze",
+    "freeze_checkpoint",
+    "inspect",
+    "load_model",
+    "verify",
+]

@@ -8,6 +8,7 @@ all of them equal.
 from __future__ import annotations
 
 import binascii
+import contextlib
 import importlib.util
 import warnings
 from collections.abc import Callable
@@ -21,15 +22,14 @@ crcmod_crc16: Callable[..., int] = crcmod.mkCrcFun(0x11021, initCrc=0xFFFF, xorO
 
 
 def _fastest_crc32c() -> tuple[Callable[[bytes, int], int], str]:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.suppress(ImportError):
+        # Its pure Python form warns at import; that one is not wanted anyway.
         warnings.simplefilter("ignore")
-        try:
-            import google_crc32c
-        except ImportError:
-            google_crc32c = None
-    if google_crc32c is not None and google_crc32c.implementation == "c":
-        extend = google_crc32c.extend
-        return lambda data, crc: int(extend(crc, data)), "google-crc32c"
+        import google_crc32c
+
+        if google_crc32c.implementation == "c":
+            extend = google_crc32c.extend
+            return lambda data, crc: int(extend(crc, data)), "google-crc32c"
     compiled = importlib.util.find_spec("crcmod._crcfunext") is not None
     return crcmod_crc32c, "crcmod (C)" if compiled else "crcmod (pure Python, slow)"
 

@@ -23,7 +23,7 @@ class VarIntClass(c.Construct):  # type: ignore[misc]
     def _parse(self, stream: Any, context: Any, path: str) -> int:
         value = 0
         for shift in range(0, 35, 7):
-            byte = c.stream_read(stream, 1, path)[0]
+            byte: int = c.stream_read(stream, 1, path)[0]
             value |= (byte & 0x7F) << shift
             if not byte & 0x80:
                 if value >= 1 << 32 or (byte == 0 and shift):
@@ -60,7 +60,9 @@ def build_packet(kind: int, stream_id: bytes, number: int, payload: bytes) -> by
     """One whole packet. The CRC-32C also covers kind, stream id, number and length: none can be swapped unnoticed."""
     if len(payload) > MAX_PAYLOAD:
         raise ValueError(f"a payload of {len(payload)} bytes is longer than {MAX_PAYLOAD}")
-    fields = PACKET_FIELDS.build({"kind": kind, "stream_id": stream_id, "number": number, "length": len(payload)})
+    fields: bytes = PACKET_FIELDS.build(
+        {"kind": kind, "stream_id": stream_id, "number": number, "length": len(payload)}
+    )
     head = SYNC + fields + struct.pack("<H", crc16(fields))
     return head + payload + struct.pack("<I", crc32c(payload, crc32c(fields)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import construct as c
 
@@ -149,7 +149,9 @@ class _Reader:
                 f"no robuststream packet in {len(self.data)} bytes (they begin with {self.data[:8].hex(' ') or 'nothing'})"
             )
         tiles = sum(len(found.tiles) for found in streams.values())
-        raise DamagedStream(f"no HEADER packet survived in {len(self.data)} bytes ({tiles} intact tiles stand without one)")
+        raise DamagedStream(
+            f"no HEADER packet survived in {len(self.data)} bytes ({tiles} intact tiles stand without one)"
+        )
 
     def _refuse_unknown(self, found: _Found) -> None:
         for packet in found.unknown:
@@ -169,9 +171,7 @@ class _Reader:
                 tiles[index] = tile
         return tiles
 
-    def _salvage(
-        self, header: Header, identity: bytes, found: _Found, tiles: Mapping[int, Tile]
-    ) -> dict[int, Salvage]:
+    def _salvage(self, header: Header, identity: bytes, found: _Found, tiles: Mapping[int, Tile]) -> dict[int, Salvage]:
         salvaged = {}
         for (kind, number), damage in found.damaged.items():
             if kind != Kind.TILE:

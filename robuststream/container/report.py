@@ -160,7 +160,9 @@ class Findings:
     kept: list[Finding] = field(default_factory=list)
     left_out: int = 0
 
-    def add(self, rule: Rule, message: str, start: int | None = None, end: int | None = None, tile: int | None = None) -> None:
+    def add(
+        self, rule: Rule, message: str, start: int | None = None, end: int | None = None, tile: int | None = None
+    ) -> None:
         if len(self.kept) < MAX_FINDINGS:
             self.kept.append(Finding(rule, message, start, end, tile))
         else:

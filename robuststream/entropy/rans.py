@@ -31,13 +31,13 @@ DIGIT_CEILING = np.uint64(((1 << 31) >> 16 << 32) * (1 << 12))
 CEILING_SHIFT = np.uint64(47)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def words_needed(tiles, symbols):  # type: ignore[no-untyped-def]
     """More 32-bit words than `symbols` symbols in `tiles` tiles can take: 48 bits each, 2 words of state, 1 to spare."""
     return symbols + (symbols + 1) // 2 + 3 * tiles
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def encode(symbols, rows, bounds, marks, cdf, starts, lengths, offsets, words):  # type: ignore[no-untyped-def]
     """Code tiles back to back into the end of `words`, last tile first.
 
@@ -104,7 +104,7 @@ def encode(symbols, rows, bounds, marks, cdf, starts, lengths, offsets, words): 
     return places, marked
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def start(words, bounds, states, positions, status):  # type: ignore[no-untyped-def]
     """Read each tile's state: words uint32 (n,), bounds int64 (T + 1,); fills uint64, int64, int32 (T,)."""
     for tile in range(len(states)):
@@ -118,7 +118,7 @@ def start(words, bounds, states, positions, status):  # type: ignore[no-untyped-
                 status[tile] = RANGE
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def decode(words, bounds, states, positions, status, rows, cdf, starts, lengths, offsets, lookup, symbols):  # type: ignore[no-untyped-def]
     """Decode one step of every tile whose status is OK; any words at all end in symbols or in a status.
 
@@ -135,7 +135,7 @@ def decode(words, bounds, states, positions, status, rows, cdf, starts, lengths,
         state = states[tile]
         at = positions[tile]
         end = bounds[tile + 1]
-        fault = OK
+        fault: Any = OK
         for i in range(rows.shape[1]):
             row = rows[tile, i]
             begin = starts[row]

@@ -1,0 +1,253 @@
+"""encode(), decode(), verify(): pictures to streams and back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from robuststream.concealment import fill_missing, pixel_mask
+from robuststream.container.packets import MAX_PIXELS, Header, Mode
+from robuststream.container.reader import Stream, read_stream
+from robuststream.container.report import StreamReport
+from robuststream.container.writer import write_stream
+from robuststream.errors import ContextDesync, DamagedStream, DamageWarning, ImageError, ModelMismatch
+from robuststream.images import read_picture, to_image
+from robuststream.latents import DecodedLatents, decode_latents, encode_latents
+from robuststream.model import Model
+from robuststream.modelstore import find_model, load_model
+from robuststream.networks.fixedpoint import ONE
+from robuststream.tiling import Box, Grid
+from robuststream.windows import analysis_halo, synthesis_halo, windows
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+log = logging.getLogger(__name__)
+
+DEFAULT_TILE = 256
+Source = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
+
+
+def encode(
+    image: Any,
+    model: Model | None = None,
+    *,
+    tile: int = DEFAULT_TILE,
+    mode: str = "exact",
+    max_pixels: int = MAX_PIXELS,
+) -> bytes:
+    """Encode a picture into a stream.
+
+    Args:
+        image: PIL image, path, binary file, uint8 array (H, W, 3) or (H, W), uint8 tensor (3, H, W), or float tensor
+            (3, H, W) in [0, 1]; tensors on any device.
+        model: a frozen model; the bundled default when None.
+        tile: side of a tile in pixels, a multiple of the model's downsampling factor. Smaller tiles lose less to
+            damage and cost more bytes.
+        mode: "exact", the only one.
+        max_pixels: larger pictures are refused, since decoders would refuse them.
+
+    Returns:
+        The stream; the same latents and settings give the same bytes (spec/format.md).
+
+    Raises:
+        ImageError: the picture cannot be read or is of a kind that cannot be coded.
+        ValueError: `tile` or `mode` is not possible.
+    """
+    model = model or load_model()
+    if mode != Mode.EXACT.name.lower():
+        raise ValueError(f"mode {mode!r} is not known: use 'exact'")
+    if tile <= 0 or tile % model.factor:
+        raise ValueError(f"tile {tile} is not a positive multiple of {model.factor}, the model's downsampling factor")
+    picture = read_picture(image)
+    height, width = picture.pixels.shape[1:]
+    _check_size(width, height, max_pixels)
+    grid = Grid(width, height, tile, model.latent_stride, model.factor)
+    tiles = encode_latents(analyse(picture.pixels, model, grid), model, grid)
+    header = Header(
+        width=width,
+        height=height,
+        tile=tile,
+        parameters_digest=model.parameters_digest,
+        synthesis_digest=model.synthesis_digest,
+        colour=picture.colour,
+        checkpoints=model.prior.checkpoints,
+        model_name=model.name,
+    )
+    return write_stream(header, tiles, picture.metadata)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded picture, and the truth about it.
+
+    Attributes:
+        image: PIL image, RGB or L, with ICC, EXIF and XMP in its `info`.
+        tensor: float32 (3, H, W) in [0, 1], before rounding to 8 bits.
+        latents: int32 (M, h, w) at 2^-12, of the padded picture: where the mask says so, equal on every machine.
+        mask: uint8 (H, W): 0 exact, 1 repaired, 2 concealed from z, 3 missing, 4 touched by a neighbour's loss.
+        report: findings, and each tile's state and outcome.
+    """
+
+    image: Image
+    tensor: Tensor
+    latents: Tensor
+    mask: npt.NDArray[np.uint8]
+    report: StreamReport
+
+
+def decode(data: Source, model: Model | None = None, *, strict: bool = False, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decode a stream, damaged or not. What is lost is concealed, and said in `mask` and `report`.
+
+    A decode whose latents are not all exact also emits a DamageWarning and a log record.
+
+    Args:
+        data: the stream: bytes, a path, or a binary file.
+        model: the model that encoded it; found by the digest in the stream when None.
+        strict: raise instead of concealing.
+        max_pixels: larger declared pictures are refused before anything is allocated.
+
+    Raises:
+        NotARobustStream, UnsupportedVersion: it cannot be read at all.
+        DamagedStream: no header or no tile survived; with `strict`, anything is wrong or missing.
+        ContextDesync: with `strict`, the entropy parameters differ from the encoder's.
+        ModelNotFound, ModelMismatch: no model, or the wrong one.
+        ImageError: the declared picture is too large.
+    """
+    stream, model, grid = _open(data, model, max_pixels)
+    decoded = decode_latents(stream, model, grid)
+    report = decoded.report
+    if strict:
+        _refuse_damage(decoded)
+    outcomes = {tile.index: tile.outcome for tile in report.tiles if tile.outcome is not None}
+    if not report.exact:
+        lost = [index for index, outcome in outcomes.items() if outcome != "exact"]
+        message = f"{len(lost)} of {grid.tiles} tiles are not exact ({report.findings[0]})"
+        log.warning("%s", message)
+        warnings.warn(message, DamageWarning, stacklevel=2)
+    fill_missing(decoded.latents, grid, outcomes)
+    tensor = synthesise(decoded.latents, model, grid)
+    pixels = to_bytes(tensor)
+    return Decoded(
+        image=to_image(pixels, stream.header.colour, stream.metadata),
+        tensor=tensor,
+        latents=decoded.latents,
+        mask=pixel_mask(grid, outcomes, model.synthesis.network),
+        report=report,
+    )
+
+
+def verify(data: Source, model: Model | None = None, *, max_pixels: int = MAX_PIXELS) -> StreamReport:
+    """Decode the entropy of every tile, compare all digests, and leave the pixels out. Raises as `decode`."""
+    return decode_latents(*_open(data, model, max_pixels)).report
+
+
+def read_source(data: Source) -> bytes:
+    """The bytes of a stream given as bytes, a path or a binary file. Raises OSError."""
+    if isinstance(data, (str, os.PathLike)):
+        with open(data, "rb") as file:
+            return file.read()
+    return bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else data.read()
+
+
+def analyse(pixels: Tensor, model: Model, grid: Grid) -> Tensor:
+    """The latents y, float32 (M, h, w), of pixels (3, H, W), padded by repeating the last row and column."""
+    latents = grid.latents
+    y = torch.empty((model.channels, latents.height, latents.width))
+    halo = analysis_halo(model.analysis.network)
+    for window in windows(latents):
+        wide = window.grown(halo, halo, latents)
+        box = wide.scaled(grid.stride)
+        rows = torch.arange(box.top, box.bottom).clamp(max=grid.height - 1)
+        columns = torch.arange(box.left, box.right).clamp(max=grid.width - 1)
+        piece = pixels[:, rows][:, :, columns].unsqueeze(0)
+        piece = piece.float() / 255 if piece.dtype == torch.uint8 else piece.float()
+        y[(slice(None), *window.slices())] = model.analysis(piece)[0][
+            (slice(None), *_inside(window, wide).slices())
+        ].cpu()
+    return y
+
+
+def synthesise(latents: Tensor, model: Model, grid: Grid) -> Tensor:
+    """Pixels, float32 (3, H, W) in [0, 1], of latents, int32 (M, h, w) at 2^-12; the padding is cut off."""
+    tensor = torch.empty((3, grid.height, grid.width))
+    halo = synthesis_halo(model.synthesis.network)
+    for window in windows(grid.latents):
+        target = window.scaled(grid.stride).clipped(grid.pixels)
+        wide = window.grown(halo, halo, grid.latents)
+        piece = latents[(slice(None), *wide.slices())].float() / ONE
+        pixels = model.synthesis(piece.unsqueeze(0))[0]
+        source = _inside(target, wide.scaled(grid.stride))
+        tensor[(slice(None), *target.slices())] = pixels[(slice(None), *source.slices())].clamp(0, 1).cpu()
+    return tensor
+
+
+def to_bytes(tensor: Tensor) -> npt.NDArray[np.uint8]:
+    """float (3, H, W) in [0, 1] to uint8 (H, W, 3), row by row so that no second picture of floats is held."""
+    pixels = np.empty((tensor.shape[1], tensor.shape[2], 3), np.uint8)
+    for row in range(0, tensor.shape[1], 256):
+        piece = (tensor[:, row : row + 256] * 255).round().to(torch.uint8)
+        pixels[row : row + 256] = piece.permute(1, 2, 0).numpy()
+    return pixels
+
+
+def _inside(box: Box, within: Box) -> Box:
+    return Box(box.top - within.top, box.left - within.left, box.bottom - within.top, box.right - within.left)
+
+
+def _open(data: Source, model: Model | None, max_pixels: int) -> tuple[Stream, Model, Grid]:
+    """Read the container, check the declared size, find the model and see that it is the right one."""
+    stream = read_stream(read_source(data))
+    header = stream.header
+    _check_size(header.width, header.height, max_pixels)
+    if model is None:
+        model = find_model(header.parameters_digest, header.synthesis_digest)
+    _check_model(header, model)
+    if not stream.tiles and not stream.salvaged:
+        raise DamagedStream(f"none of the {header.tiles} tiles survived ({stream.report.findings[0]})")
+    return stream, model, Grid.of(header, model.latent_stride, model.factor)
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{width} x {height} pixels are more than the limit of {max_pixels}: "
+            "raise it with max_pixels (--max-pixels) if you trust the source"
+        )
+
+
+def _check_model(header: Header, model: Model) -> None:
+    theirs = f"the stream was encoded with model {header.model_name!r} ({header.parameters_digest.hex()})"
+    if header.parameters_digest != model.parameters_digest:
+        raise ModelMismatch(
+            f"{theirs}, this is {model.name!r} ({model.parameters_digest.hex()}): use the one that encoded it"
+        )
+    if header.synthesis_digest != model.synthesis_digest:
+        raise ModelMismatch(
+            f"{theirs}: this model, {model.name!r}, has the same entropy networks but another synthesis transform "
+            f"({model.synthesis_digest.hex()}, not {header.synthesis_digest.hex()}), so its pixels would be wrong"
+        )
+    if header.tile % model.factor or header.checkpoints != model.prior.checkpoints:
+        raise DamagedStream(
+            f"a tile of {header.tile} pixels with {header.checkpoints} checkpoints does not fit the model it names"
+        )
+
+
+def _refuse_damage(decoded: DecodedLatents) -> None:
+    report = decoded.report
+    if decoded.desync is not None:
+        raise ContextDesync(
+            f"tile {decoded.desync}: the entropy parameters differ from those the encoder used, so this machine or "
+            "model does not compute what the encoder's did; decode without strict to conceal the tile"
+        )
+    if not report.intact or not report.exact:
+        more = len(report.findings) + report.findings_left_out - 1
+        raise DamagedStream(f"{report.findings[0]}" + (f" (and {more} more findings)" if more else ""))

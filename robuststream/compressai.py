@@ -1,0 +1,84 @@
+"""Back to CompressAI: a frozen model as the module it came from. Needs compressai."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robuststream.errors import UnsupportedModel
+from robuststream.model import FACTORIZED, SCALE_HYPERPRIOR, Model
+from robuststream.networks.fixedpoint import FRACTION_BITS, ONE
+from robuststream.networks.graph import Layer, Network
+
+
+def thaw(model: Model) -> nn.Module:
+    """A CompressAI module with this model's weights and tables, for `compress` and `decompress`.
+
+    Its entropy networks run in float32 again. The entropy bottleneck's density is not part of a frozen model, only its
+    tables and medians are: the module cannot be trained on, nor estimate rates with `forward`.
+
+    Raises:
+        UnsupportedModel: compressai is not installed.
+    """
+    try:
+        from compressai import models
+    except ImportError as error:
+        raise UnsupportedModel("this needs compressai: pip install 'robuststream[compressai]'") from error
+    networks = model.parts.networks
+    if model.parts.prior == FACTORIZED:
+        relu = any(layer.operation == "relu" for layer in networks["g_a"].layers)
+        architecture = models.FactorizedPriorReLU if relu else models.FactorizedPrior
+    else:
+        architecture = models.ScaleHyperprior if model.parts.prior == SCALE_HYPERPRIOR else models.MeanScaleHyperprior
+    net: Any = architecture(_hidden_channels(networks["g_a"]), model.channels)
+    for name, network in networks.items():
+        layers = [layer for layer in network.layers if layer.operation != "abs"]
+        for layer, module in zip(layers, getattr(net, name), strict=True):
+            _fill(module, layer)
+    _fill_tables(net, model)
+    return net.eval()  # type: ignore[no-any-return]
+
+
+def _hidden_channels(analysis: Network) -> int:
+    return len(analysis.layers[0].tensors["bias"])
+
+
+@torch.no_grad()
+def _fill(module: Any, layer: Layer) -> None:
+    if layer.operation == "gdn":
+        module.beta.copy_(module.beta_reparam.init(layer.tensors["beta"]))
+        module.gamma.copy_(module.gamma_reparam.init(layer.tensors["gamma"]))
+    elif "weight" in layer.tensors:
+        bits = layer.integer("fraction_bits") if "fraction_bits" in layer.attributes else None
+        for name, exponent in (("weight", bits), ("bias", None if bits is None else bits + FRACTION_BITS)):
+            values: Tensor = layer.tensors[name]
+            getattr(module, name).copy_(values if exponent is None else values.double() * 2.0**-exponent)
+
+
+@torch.no_grad()
+def _fill_tables(net: Any, model: Model) -> None:
+    bottleneck = net.entropy_bottleneck
+    medians = model.parts.medians.float() / ONE
+    bottleneck.quantiles[:, 0, :] = medians[:, None]
+    gaussian_rows = 0
+    if model.parts.prior != FACTORIZED:
+        from compressai.models.base import get_scale_table
+
+        gaussian_rows = len(model.parts.thresholds) + 1
+        net.gaussian_conditional.scale_table = get_scale_table(levels=gaussian_rows)
+        _fill_rows(net.gaussian_conditional, model, range(gaussian_rows))
+    _fill_rows(bottleneck, model, range(gaussian_rows, model.tables.rows))
+
+
+def _fill_rows(entropy_model: Any, model: Model, rows: range) -> None:
+    tables = model.tables
+    lengths = tables.lengths[rows.start : rows.stop]
+    cdf = torch.zeros((len(rows), int(lengths.max())), dtype=torch.int32)
+    for target, row in enumerate(rows):
+        start, length = tables.starts[row], tables.lengths[row]
+        cdf[target, :length] = torch.from_numpy(tables.cdf[start : start + length])
+    entropy_model._quantized_cdf = cdf
+    entropy_model._cdf_length = torch.from_numpy(lengths.copy())
+    entropy_model._offset = torch.from_numpy(tables.offsets[rows.start : rows.stop].copy())

@@ -1,0 +1,93 @@
+"""Latents to coded tiles and back, by the model's walk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robuststream.container.packets import Tile
+from robuststream.container.reader import Stream
+from robuststream.container.report import Finding, Outcome, Rule, StreamReport
+from robuststream.errors import ImageError
+from robuststream.model import Model
+from robuststream.priors.walk import DESYNC, DecodingWalk, EncodingWalk, TileData
+from robuststream.tiling import Grid
+
+#: Tiles that go in lock-step; more gain nothing, and memory grows with them.
+BATCH = 64
+
+
+def encode_latents(y: Tensor, model: Model, grid: Grid, batch: int = BATCH) -> list[Tile]:
+    """Code the latents y, float32 (M, h, w), tile by tile, `batch` of them at a time."""
+    tiles: dict[int, Tile] = {}
+    for box, group in grid.by_shape(range(grid.tiles), batch):
+        pieces = torch.stack([y[(slice(None), *grid.latent_box(index).slices())] for index in group])
+        walk = EncodingWalk(model.tables, model.parameters_digest, model.prior.analyse(pieces))
+        model.prior.walk(walk, box.height, box.width)
+        try:
+            coded = walk.coder.finish()
+        except ValueError as error:
+            raise ImageError(f"the picture's latents cannot be coded with this model: {error}") from error
+        for position, index in enumerate(group):
+            marks = coded[position].marks
+            z_words = marks[0] if marks else None
+            tiles[index] = Tile(index, coded[position].words, walk.digest.values[position], z_words)
+    return [tiles[index] for index in range(grid.tiles)]
+
+
+@dataclass(frozen=True)
+class DecodedLatents:
+    """Latents and what is known of them.
+
+    Attributes:
+        latents: int32 (M, h, w) at 2^-12, of the padded picture; zeros where a tile is missing.
+        report: the stream's report with each tile's outcome.
+        desync: the first tile whose entropy parameters differ from the encoder's, if any.
+    """
+
+    latents: Tensor
+    report: StreamReport
+    desync: int | None = None
+
+
+def decode_latents(stream: Stream, model: Model, grid: Grid, batch: int = BATCH) -> DecodedLatents:
+    """Decode all that can be decoded: whole tiles exactly, salvaged ones to the hyperprior's means."""
+    shape = (model.channels, grid.latents.height, grid.latents.width)
+    latents = torch.zeros(shape, dtype=torch.int32)
+    outcomes = dict.fromkeys(range(grid.tiles), Outcome.MISSING)
+    findings: list[Finding] = []
+    data = {index: TileData(tile.words, tile.digest) for index, tile in stream.tiles.items()}
+    data |= {index: TileData(salvage.words, None) for index, salvage in stream.salvaged.items()}
+    desync: int | None = None
+    while data:
+        again: dict[int, TileData] = {}
+        for _, group in grid.by_shape(sorted(data), batch):
+            decoded, faults = _decode_group([data[index] for index in group], model, grid, group)
+            for position, index in enumerate(group):
+                fault, digest = faults[position], data[index].digest
+                if fault is None or digest is None:
+                    outcomes[index] = Outcome.EXACT if fault is None else Outcome.CONCEALED
+                    latents[(slice(None), *grid.latent_box(index).slices())] = decoded[position]
+                    continue
+                rule = Rule.DESYNC if fault == DESYNC else Rule.ENTROPY
+                findings.append(Finding(rule, fault, tile=index))
+                if fault == DESYNC and desync is None:
+                    desync = index
+                z_words = stream.tiles[index].z_words
+                if z_words is not None:
+                    again[index] = TileData(data[index].words[: 4 * z_words], None)
+        # Symbols of a tile that failed are not trusted: it is decoded once more, up to z only.
+        data = again
+    return DecodedLatents(latents, stream.report.decoded(outcomes, tuple(findings)), desync)
+
+
+def _decode_group(
+    tiles: Sequence[TileData], model: Model, grid: Grid, group: Sequence[int]
+) -> tuple[Tensor, list[str | None]]:
+    walk = DecodingWalk(model.tables, model.parameters_digest, tiles)
+    box = grid.latent_box(group[0])
+    decoded = model.prior.walk(walk, box.height, box.width)
+    return decoded, [walk.fault(position) for position in range(len(tiles))]

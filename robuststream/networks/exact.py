@@ -1,0 +1,47 @@
+"""Runs a network in integers carried in float64: the same result on every machine (spec/format.md, section 14).
+
+Only sums of products, maxima and floors are used; every value that occurs is an integer below 2^53 (proven by
+`fixedpoint.prove`), or one scaled by a power of two, so no operation rounds. The order of summation, the batch, the
+thread count and the kernel cannot matter. What could matter is a kernel that is not a sum of products (Winograd, FFT):
+torch has none for float64 on a CPU, and these networks always run there.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robuststream.networks.fixedpoint import prove, rescale, saturate, slope_integer
+from robuststream.networks.graph import Network
+
+
+class ExactNetwork:
+    """An exact network, ready to run. Calls share nothing that changes, so threads may share it."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.bounds = prove(network)
+        self._layers = [(layer, {name: t.double() for name, t in layer.tensors.items()}) for layer in network.layers]
+
+    @torch.inference_mode()
+    def __call__(self, x: Tensor) -> Tensor:
+        """Integers at 2^-12, any dtype, (B, C, H, W), to float64 integers at 2^-12 within +-2^24."""
+        x = saturate(x.to("cpu", torch.float64))
+        for layer, tensors in self._layers:
+            if layer.operation == "conv2d":
+                weight, bias = tensors["weight"], tensors["bias"]
+                x = F.conv2d(x, weight, bias, stride=layer.integer("stride"), padding=layer.integer("padding"))
+                x = rescale(x, layer.integer("fraction_bits"))
+            elif layer.operation == "conv_transpose2d":
+                stride, padding, more = (layer.integer(name) for name in ("stride", "padding", "output_padding"))
+                weight, bias = tensors["weight"], tensors["bias"]
+                x = F.conv_transpose2d(x, weight, bias, stride=stride, padding=padding, output_padding=more)
+                x = rescale(x, layer.integer("fraction_bits"))
+            elif layer.operation == "relu":
+                x = x.clamp(min=0)
+            else:
+                assert layer.operation == "leaky_relu"
+                slope = slope_integer(str(layer.attributes["slope"]))
+                x = torch.where(x < 0, torch.floor(x * (slope * 2.0**-16) + 0.5), x)
+        return x

@@ -1,0 +1,60 @@
+"""Runs a transform on a picture of any size in windows, so that memory stays flat.
+
+A window is computed with the halo its receptive field needs, which is then dropped: every value is the sum of the same
+products as without windows. Only the last bits of float32 may differ, where a kernel adds in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from robuststream.networks.graph import Network
+from robuststream.tiling import Box
+
+#: Side of a window in latents: 1,024 pixels at the usual stride of 16.
+WINDOW = 64
+
+
+def windows(latents: Box) -> Iterator[Box]:
+    """Boxes of at most WINDOW x WINDOW latents that cover `latents`."""
+    for top in range(0, latents.bottom, WINDOW):
+        for left in range(0, latents.right, WINDOW):
+            yield Box(top, left, top + WINDOW, left + WINDOW).clipped(latents)
+
+
+def needed(network: Network, first: int, last: int) -> tuple[int, int]:
+    """The inputs, first to last along one axis, that outputs `first` to `last` hang on (before clipping)."""
+    for layer in reversed(network.layers):
+        if "weight" not in layer.tensors:
+            continue
+        kernel = max(layer.tensors["weight"].shape[2:])
+        stride, padding = layer.integer("stride"), layer.integer("padding")
+        if layer.operation == "conv2d":
+            first, last = first * stride - padding, last * stride - padding + kernel - 1
+        else:
+            first, last = -((kernel - 1 - padding - first) // stride), (last + padding) // stride
+    return first, last
+
+
+def analysis_halo(network: Network) -> int:
+    """Latents to add on each side of a window, so that an analysis transform sees all the pixels it needs."""
+    stride = network.scale[1]
+    first, last = needed(network, 0, 0)
+    return max(-(first // stride), last // stride)
+
+
+def synthesis_halo(network: Network) -> int:
+    """Latents to add on each side of a window, so that a synthesis transform sees all the latents it needs."""
+    stride = network.scale[0]
+    return max(-needed(network, 0, 0)[0], needed(network, stride - 1, stride - 1)[1])
+
+
+def synthesis_reach(network: Network) -> tuple[int, int]:
+    """How many pixels before and after its own pixels a latent still changes."""
+    stride = network.scale[0]
+    before = after = 0
+    while needed(network, -before - 1, -before - 1)[1] >= 0:
+        before += 1
+    while needed(network, stride + after, stride + after)[0] <= 0:
+        after += 1
+    return before, after

@@ -1,0 +1,190 @@
+"""Ratios against peers in one run, medians of interleaved rounds after a warm-up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from compressai import ans
+from compressai.models import MeanScaleHyperprior
+
+import robuststream as rs
+from bars.common import ROOT, Figure, interleaved, photo_paths, pixels_of
+from robuststream.codec import analyse
+from robuststream.entropy.coder import TileDecoder, TileEncoder
+from robuststream.priors.walk import EncodingWalk
+from robuststream.tiling import Grid
+
+
+def rans(photos: Path) -> list[Figure]:
+    """One core: y of all pictures, each picture one string, against compressai.ans."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    model = rs.load_model()
+    gaussian_rows = len(model.parts.thresholds) + 1
+    jobs = [_symbols(path, model) for path in photo_paths(photos)]
+    tables = _padded_tables(model, gaussian_rows)
+
+    def theirs_encode() -> list[bytes]:
+        # As EntropyModel.compress does it, list conversions and all, for every string.
+        return [
+            ans.RansEncoder().encode_with_indexes(s.tolist(), r.tolist(), *(table.tolist() for table in tables))
+            for s, r in jobs
+        ]
+
+    strings = theirs_encode()
+
+    def theirs_decode() -> list[Any]:
+        return [
+            torch.tensor(ans.RansDecoder().decode_with_indexes(w, r.tolist(), *(table.tolist() for table in tables)))
+            for w, (_, r) in zip(strings, jobs, strict=True)
+        ]
+
+    def ours_encode() -> list[bytes]:
+        coded = []
+        for s, r in jobs:
+            encoder = TileEncoder(model.tables, 1)
+            encoder.code(r[None], s[None])
+            coded.append(encoder.finish()[0].words)
+        return coded
+
+    def ours_decode() -> list[Any]:
+        return [TileDecoder(model.tables, [w], [False]).code(r[None]) for w, (_, r) in zip(strings, jobs, strict=True)]
+
+    same = ours_encode() == strings
+    same &= all((d[0] == s).all() for d, (s, _) in zip(ours_decode(), jobs, strict=True))
+    ready = [(s.tolist(), r.tolist()) for s, r in jobs]
+    lists = [table.tolist() for table in tables]
+
+    def ready_encode() -> None:
+        for s, r in ready:
+            ans.RansEncoder().encode_with_indexes(s, r, *lists)
+
+    def ready_decode() -> None:
+        for w, (_, r) in zip(strings, ready, strict=True):
+            ans.RansDecoder().decode_with_indexes(w, r, *lists)
+
+    actions = (ours_encode, theirs_encode, ready_encode, ours_decode, theirs_decode, ready_decode)
+    times = interleaved(7, *actions)
+    torch.set_num_threads(threads)
+    encode, decode = times[1] / times[0], times[4] / times[3]
+    return [
+        Figure("byte-identical with compressai.ans", "yes" if same else "no", "yes", same),
+        Figure("rANS encode, with CompressAI's list conversions", f"{encode:.1f}x", ">= 10x", encode >= 10),
+        Figure("rANS decode, with CompressAI's list conversions", f"{decode:.1f}x", ">= 4x", decode >= 4),
+        Figure("rANS encode, on ready lists", f"{times[2] / times[0]:.1f}x"),
+        Figure("rANS decode, on ready lists", f"{times[5] / times[3]:.1f}x"),
+        Figure("rANS, ours: encode, decode", f"{_rate(jobs, times[0])}, {_rate(jobs, times[3])} million symbols/s"),
+    ]
+
+
+def _rate(jobs: list[Any], seconds: float) -> str:
+    return f"{sum(len(s) for s, _ in jobs) / seconds / 1e6:.0f}"
+
+
+def _symbols(path: Path, model: rs.Model) -> tuple[np.ndarray, np.ndarray]:
+    pixels = pixels_of(path)
+    grid = Grid(pixels.shape[1], pixels.shape[0], 1024, model.latent_stride, model.factor)
+    y = analyse(torch.from_numpy(pixels.copy()).permute(2, 0, 1), model, grid)
+    walk = EncodingWalk(model.tables, model.parameters_digest, model.prior.analyse(y[None]))
+    model.prior.walk(walk, grid.latents.height, grid.latents.width)
+    # The second step is y.
+    return walk.coder._symbols[1][0], walk.coder._rows[1][0]
+
+
+def _padded_tables(model: rs.Model, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    tables = model.tables
+    cdf = np.zeros((rows, int(tables.lengths[:rows].max())), np.int32)
+    for row in range(rows):
+        cdf[row, : tables.lengths[row]] = tables.cdf[tables.starts[row] : tables.starts[row] + tables.lengths[row]]
+    return cdf, tables.lengths[:rows], tables.offsets[:rows]
+
+
+@torch.no_grad()
+def codec(photos: Path) -> list[Figure]:
+    """Whole encode and decode of mbt2018-mean N=128 M=192 at 768x512 against compress and decompress.
+
+    Random weights, with the hyper synthesis scaled so that latents spread over the tables as trained ones do.
+    """
+    pixels = next(p for p in map(pixels_of, photo_paths(photos)) if p.shape == (512, 768, 3))
+    torch.manual_seed(1)
+    net = MeanScaleHyperprior(128, 192).eval()
+    net.g_a[-1].weight *= 40
+    net.h_a[-1].weight *= 20
+    net.h_s[-1].weight *= 20
+    net.update()
+    model = rs.freeze(net)
+    x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
+    out, data = net.compress(x), rs.encode(pixels, model)
+    runs = interleaved(
+        9,
+        lambda: rs.encode(pixels, model),
+        lambda: net.compress(x),
+        lambda: rs.decode(data, model),
+        lambda: net.decompress(out["strings"], out["shape"]),
+    )
+    encode, decode = runs[0] / runs[1], runs[2] / runs[3]
+    size = sum(len(string[0]) for string in out["strings"])
+    return [
+        Figure("whole encode against compress", f"{encode:.2f} of its time", "<= 1.15", encode <= 1.15),
+        Figure("whole decode against decompress", f"{decode:.2f} of its time", "<= 1.15", decode <= 1.15),
+        Figure("milliseconds: encode, compress, decode, decompress", ", ".join(f"{1000 * run:.0f}" for run in runs)),
+        Figure("bytes: ours, theirs", f"{len(data)}, {size}"),
+    ]
+
+
+def inspect(photos: Path) -> list[Figure]:
+    """`robuststream inspect` on a 768x512 stream against importing NumPy."""
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / "photo.robs"
+        file.write_bytes(rs.encode(photo_paths(photos)[0]))
+        command = [str(Path(sys.executable).parent / "robuststream"), "inspect", str(file)]
+        peer = [sys.executable, "-c", "import numpy"]
+        quiet = {"stdout": subprocess.DEVNULL, "check": True}
+        ours, numpy = interleaved(9, lambda: subprocess.run(command, **quiet), lambda: subprocess.run(peer, **quiet))
+    limit = 2 * numpy + 0.150
+    figure = f"{1000 * ours:.0f} ms (import numpy: {1000 * numpy:.0f} ms)"
+    return [Figure("inspect, wall time", figure, f"<= {1000 * limit:.0f} ms", ours <= limit)]
+
+
+def startup(photos: Path) -> list[Figure]:
+    """The first decode of a process: with cold kernels, with cached ones, and from a read-only installation."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        file = folder / "photo.robs"
+        file.write_bytes(rs.encode(photo_paths(photos)[0]))
+        cold, *warm = _decodes(file, {**os.environ, "NUMBA_CACHE_DIR": str(folder / "cache")}, 4)
+        # Numba caches beside the source, or for the user where it cannot write there: files in the place of the
+        # cache folders stand for a read-only installation, even for root.
+        package = folder / "site" / "robuststream"
+        shutil.copytree(ROOT / "robuststream", package, ignore=shutil.ignore_patterns("__pycache__"))
+        for directory in [package, *(path for path in package.rglob("*") if path.is_dir())]:
+            (directory / "__pycache__").touch()
+        environment = {**os.environ, "PYTHONPATH": str(package.parent), "XDG_CACHE_HOME": str(folder / "home")}
+        first, *later = _decodes(file, environment, 4)
+    figure = f"{cold:.2f} s cold, {median(warm):.2f} s cached"
+    read_only = f"{first:.2f} s first, {median(later):.2f} s cached"
+    cached = median(later) < (first + median(warm)) / 2
+    return [
+        Figure("first decode in a new process", figure),
+        Figure("the same from a read-only installation", read_only, "later ones use cached kernels", cached),
+    ]
+
+
+def _decodes(file: Path, environment: dict[str, str], runs: int) -> list[float]:
+    code = "import robuststream as rs, sys; rs.decode(sys.argv[1])"
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(file)], env=environment, check=True)
+        seconds.append(time.perf_counter() - start)
+    return seconds

@@ -1,0 +1,57 @@
+"""Measure the bars: figure, bar, whether it holds. Wants a quiet machine and the `compressai` extra.
+
+    python tools/benchmark.py NAME... [--json] [--photos DIR]
+
+NAME is one of the list below, or `all`. Exit code 1 when a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from bars import common, exactness, large, rate, speed
+
+BARS = {
+    "exactness": exactness.exactness,
+    "exact-rate": rate.exact_rate,
+    "rans": speed.rans,
+    "codec": speed.codec,
+    "overhead": rate.overhead,
+    "inspect": speed.inspect,
+    "rate-distortion": rate.rate_distortion,
+    "large": large.large,
+    "startup": speed.startup,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", metavar="NAME", choices=[*BARS, "all"], help=", ".join([*BARS, "all"]))
+    parser.add_argument("--photos", type=Path, default=common.PHOTOS, help="a folder of PNG photographs")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    names = list(BARS) if "all" in arguments.names else arguments.names
+    missed = False
+    results = []
+    for name in names:
+        for figure in BARS[name](arguments.photos):
+            missed |= figure.holds is False
+            results.append({"bar": name, **asdict(figure)})
+            if not arguments.json:
+                verdict = (
+                    "" if figure.holds is None else f"  (bar {figure.bar}: {'holds' if figure.holds else 'MISSED'})"
+                )
+                print(f"{name:16} {figure.what}: {figure.value}{verdict}", flush=True)
+    if arguments.json:
+        print(json.dumps(results, indent=1))
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
