@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,7 +31,7 @@ class Picture:
 
     pixels: Tensor
     colour: Colour = Colour.RGB
-    metadata: Metadata = Metadata()
+    metadata: Metadata = field(default_factory=Metadata)
 
 
 def read_picture(source: Any) -> Picture:
@@ -176,7 +176,8 @@ def write_picture(image: Image.Image, target: str | os.PathLike[str] | IO[bytes]
 
 
 def _save_options(image: Image.Image, format: str) -> dict[str, Any]:
-    options: dict[str, Any] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(format, {})
+    defaults: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
+    options = dict(defaults.get(format, {}))
     icc, exif, xmp = (image.info.get(name) for name in ("icc_profile", "exif", "xmp"))
     if icc:
         options["icc_profile"] = icc

@@ -202,7 +202,7 @@ def canonical_json(value: Any) -> str:
 
 
 def parameters_digest(parts: ModelParts) -> bytes:
-    """Names everything that entropy decoding depends on: prior, geometry, exact networks, tables, medians, thresholds."""
+    """Names all that entropy decoding depends on: prior, geometry, exact networks, tables, medians, thresholds."""
     head = {"format": FORMAT, "prior": parts.prior, "latent_stride": parts.networks["g_s"].scale[0]}
     exact = [parts.networks[name] for name in sorted(PRIORS[parts.prior][1])]
     return _digest(head, exact, parts.entropy_tensors())

@@ -1,6 +1,6 @@
 """Do latents decode the same elsewhere? Streams from one machine, checked on another, CompressAI's codec beside them.
 
-    python tools/cross_machine.py encode DIR PHOTO...     # on one machine: streams, latents' hashes, CompressAI's strings
+    python tools/cross_machine.py encode DIR PHOTO...     # on one machine: streams, hashes, CompressAI's strings
     python tools/cross_machine.py decode DIR [settings]   # on another: one line per picture and codec
     python tools/cross_machine.py matrix PHOTO...         # both, in child processes that are "other machines":
                                                           # instruction sets, threads, oneDNN, batching, order of sums

@@ -151,7 +151,7 @@ Event = Packet | DamagedPacket | Gap
 
 @dataclass(frozen=True)
 class Salvage:
-    """What is left of a damaged tile: the words up to the seam, proven by the checkpoint; z can be decoded from them."""
+    """What is left of a damaged tile: the words up to the seam, proven by the checkpoint. z can be decoded."""
 
     index: int
     words: bytes

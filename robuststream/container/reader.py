@@ -145,9 +145,8 @@ class _Reader:
         if headers:
             return min(headers, key=lambda packet: packet.offset).stream_id
         if not any(found.order or found.unknown for found in streams.values()):
-            raise NotARobustStream(
-                f"no robuststream packet in {len(self.data)} bytes (they begin with {self.data[:8].hex(' ') or 'nothing'})"
-            )
+            begin = f"they begin with {self.data[:8].hex(' ')}" if self.data else "the input is empty"
+            raise NotARobustStream(f"no robuststream packet in {len(self.data)} bytes ({begin})")
         tiles = sum(len(found.tiles) for found in streams.values())
         raise DamagedStream(
             f"no HEADER packet survived in {len(self.data)} bytes ({tiles} intact tiles stand without one)"

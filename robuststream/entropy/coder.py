@@ -128,7 +128,8 @@ class TileDecoder:
     def complete(self) -> npt.NDArray[np.bool_]:
         """bool (T,): all words are read and the state is back where the encoder began, a check that costs nothing."""
         at_end = self._positions == self._bounds[1:]
-        return (self.status == rans.OK) & at_end & (self._states == rans.LOWER)
+        done: npt.NDArray[np.bool_] = (self.status == rans.OK) & at_end & (self._states == rans.LOWER)
+        return done
 
 
 def _check(rows: Rows, tables: CdfTables) -> None:

@@ -33,7 +33,7 @@ CEILING_SHIFT = np.uint64(47)
 
 @njit(cache=True, nogil=True)
 def words_needed(tiles, symbols):  # type: ignore[no-untyped-def]
-    """More 32-bit words than `symbols` symbols in `tiles` tiles can take: 48 bits each, 2 words of state, 1 to spare."""
+    """More 32-bit words than `symbols` symbols in `tiles` tiles can take: 48 bits each, 2 words of state, 1 spare."""
     return symbols + (symbols + 1) // 2 + 3 * tiles
 
 
@@ -135,7 +135,7 @@ def decode(words, bounds, states, positions, status, rows, cdf, starts, lengths,
         state = states[tile]
         at = positions[tile]
         end = bounds[tile + 1]
-        fault: Any = OK
+        fault = OK
         for i in range(rows.shape[1]):
             row = rows[tile, i]
             begin = starts[row]
@@ -155,7 +155,7 @@ def decode(words, bounds, states, positions, status, rows, cdf, starts, lengths,
             escape = np.int64(lengths[row]) - 2
             if value == escape:
                 raw = np.uint64(0)
-                digits = 0
+                digits = np.int64(0)
                 k = -1
                 while k < digits:
                     digit = state & DIGIT_MASK

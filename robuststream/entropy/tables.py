@@ -84,4 +84,5 @@ class CdfTables:
         """uint16 (R, 256): the symbol whose interval holds slot v << 8."""
         slots = np.arange(1 << LOOKUP_BITS) << PRECISION - LOOKUP_BITS
         rows = [self.cdf[start : start + length] for start, length in zip(self.starts, self.lengths, strict=True)]
-        return np.stack([np.searchsorted(row, slots, side="right") - 1 for row in rows]).astype(np.uint16)
+        found: npt.NDArray[np.int64] = np.stack([np.searchsorted(row, slots, side="right") - 1 for row in rows])
+        return found.astype(np.uint16)

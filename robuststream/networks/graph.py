@@ -50,7 +50,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A chain of layers. Exact networks carry `fraction_bits` in each layer with weights: f of section 14 of format.md."""
+    """A chain of layers. In exact networks each layer with weights has `fraction_bits`: f of format.md, section 14."""
 
     name: str
     layers: Sequence[Layer]

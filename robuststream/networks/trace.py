@@ -61,7 +61,7 @@ def _convert(name: str, root: nn.Module, node: fx.Node) -> Layer:
     if node.op == "call_function" and node.target in (torch.abs, operator.abs):
         return Layer("abs")
     raise UnsupportedModel(
-        f"network {name}: {node.op} {node.target} has no counterpart; such a network cannot be frozen for exact decoding"
+        f"network {name}: {node.op} {node.target} has no counterpart, so it cannot be frozen for exact decoding"
     )
 
 
@@ -132,5 +132,6 @@ def _compare(network: Network, module: nn.Module, channels: int) -> None:
     error = (FloatingNetwork(network)(x) - expected).abs().max() / expected.abs().max().clamp(min=1e-9)
     if not error < TOLERANCE:
         raise UnsupportedModel(
-            f"network {network.name}: the traced layers differ from the module by {error:.1e}; a layer does more than its type says"
+            f"network {network.name}: the traced layers differ from the module by {error:.1e}: "
+            "a layer does more than its type says"
         )

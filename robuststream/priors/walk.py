@@ -127,7 +127,7 @@ class TileData:
 
 
 class DecodingWalk(Walk):
-    """Decodes symbols. Where a tile has none left, the symbols are zeros, so its latents become the means: y concealed."""
+    """Decodes symbols. Where a tile has none left they are zeros, and its latents the means: y is concealed."""
 
     def __init__(self, tables: CdfTables, parameters_digest: bytes, tiles: Sequence[TileData]) -> None:
         super().__init__(tables, parameters_digest, len(tiles))

@@ -94,7 +94,7 @@ def overhead(photos: Path) -> list[Figure]:
 
 
 def rate_distortion(photos: Path) -> list[Figure]:
-    """The bundled model beside JPEG at each picture's own rate, and beside the published mbt2018-mean at the mean rate."""
+    """The bundled model beside JPEG at each picture's own rate, and the published mbt2018-mean at the mean rate."""
     model = rs.load_model()
     rates, ours, jpegs = [], [], []
     for path in photo_paths(photos):
