@@ -1,6 +1,6 @@
 """Seeded damage for tests and demonstrations: pure functions on bytes, the same seed gives the same damage.
 
-They compose: `truncate(flip_bits(data, seed=1, count=3), 10_000)`.
+They compose: `truncate(flip_bits(data, seed=1, count=3), 10_000)`. Random numbers come from `numpy.random.default_rng`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,15 @@ def flip_bits(data: bytes, *, seed: int, count: int | None = None, rate: float |
 
 
 def burst(data: bytes, *, seed: int, length: int, count: int = 1) -> bytes:
-    """Overwrite `count` runs of `length` bytes with random bytes, at random places."""
+    """Overwrite `count` runs of `length` bytes with random bytes, at random places, which may overlap.
+
+    A run longer than the data covers all of it.
+
+    Raises:
+        ValueError: a negative length or count.
+    """
+    if length < 0 or count < 0:
+        raise ValueError(f"{count} bursts of {length} bytes are not possible")
     random = np.random.default_rng(seed)
     hurt = bytearray(data)
     length = min(length, len(data))
@@ -48,7 +56,13 @@ def burst(data: bytes, *, seed: int, length: int, count: int = 1) -> bytes:
 
 
 def zero_sectors(data: bytes, *, seed: int, count: int = 1, size: int = 512) -> bytes:
-    """Zero `count` aligned sectors of `size` bytes, as a failing disk leaves them."""
+    """Zero `count` aligned sectors of `size` bytes, as a failing disk leaves them; all, where there are fewer.
+
+    Raises:
+        ValueError: a negative count, or sectors of no size.
+    """
+    if size <= 0 or count < 0:
+        raise ValueError(f"{count} sectors of {size} bytes are not possible")
     random = np.random.default_rng(seed)
     hurt = bytearray(data)
     sectors = -(-len(data) // size)
@@ -59,12 +73,16 @@ def zero_sectors(data: bytes, *, seed: int, count: int = 1, size: int = 512) -> 
 
 
 def truncate(data: bytes, length: int) -> bytes:
-    """Keep the first `length` bytes."""
+    """Keep the first `length` bytes. Raises ValueError for a negative length."""
+    if length < 0:
+        raise ValueError(f"data cannot be cut to {length} bytes")
     return data[:length]
 
 
 def drop_tiles(data: bytes, *, seed: int = 0, count: int | None = None, tiles: Collection[int] | None = None) -> bytes:
-    """Cut out the packets of `count` random tiles, or of the tiles named.
+    """Cut out the packets of `count` random tiles, or of the tiles named; all copies of each.
+
+    Only intact packets are tiles here. Tiles named but not in the stream are passed over: they are gone already.
 
     Raises:
         ValueError: neither or both given, or more tiles than there are.
@@ -75,10 +93,12 @@ def drop_tiles(data: bytes, *, seed: int = 0, count: int | None = None, tiles: C
     present = sorted({packet.number for packet in packets})
     if tiles is None:
         assert count is not None
-        if count > len(present):
+        if not 0 <= count <= len(present):
             raise ValueError(f"{count} tiles cannot be dropped, the stream has {len(present)}")
         tiles = [int(n) for n in np.random.default_rng(seed).choice(present, count, replace=False)] if count else []
-    for packet in reversed(packets):
+    kept, at = [], 0
+    for packet in packets:
         if packet.number in tiles:
-            data = data[: packet.offset] + data[packet.offset + packet.size :]
-    return data
+            kept.append(data[at : packet.offset])
+            at = packet.offset + packet.size
+    return b"".join([*kept, data[at:]])

@@ -1,10 +1,12 @@
-"""Pictures in and out: Pillow, NumPy and torch; colour profile, EXIF and XMP are carried along untouched."""
+"""Pictures in and out: Pillow, NumPy and torch; colour profile, EXIF and XMP are carried along."""
 
 from __future__ import annotations
 
 import io
+import logging
 import os
-import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -12,22 +14,71 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from robuststream.container.packets import Colour, Metadata
 from robuststream.errors import ImageError
 from robuststream.files import write_file
 
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
-XMP_TAG = 700  # of TIFF
+log = logging.getLogger(__name__)
+
+#: What pictures are written as, by extension.
+FORMATS: Mapping[str, str] = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+#: Decoded pixels are to be kept as they are: lossless where the format can, else with as little loss as it offers.
+_SETTINGS: Mapping[str, dict[str, Any]] = {
+    "PNG": {},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True},
+    "TIFF": {},
+}
+_GREY_MODES = ("1", "L")
+_COLOUR_MODES = ("P", "RGB", "RGBX", "YCbCr")
+
+_EXIF_PREFIX = b"Exif\0\0"
+#: A TIFF file keeps EXIF among its own tags. These say something of the picture; all others say how the file is built.
+_DESCRIPTIVE_TAGS = frozenset(
+    {
+        ExifTags.Base.ImageDescription,
+        ExifTags.Base.Make,
+        ExifTags.Base.Model,
+        ExifTags.Base.Orientation,
+        ExifTags.Base.XResolution,
+        ExifTags.Base.YResolution,
+        ExifTags.Base.ResolutionUnit,
+        ExifTags.Base.Software,
+        ExifTags.Base.DateTime,
+        ExifTags.Base.Artist,
+        ExifTags.Base.HostComputer,
+        ExifTags.Base.Rating,
+        ExifTags.Base.Copyright,
+        ExifTags.Base.XPTitle,
+        ExifTags.Base.XPComment,
+        ExifTags.Base.XPAuthor,
+        ExifTags.Base.XPKeywords,
+        ExifTags.Base.XPSubject,
+    }
+)
 
 Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture to encode. `pixels` is (3, H, W) on the CPU, uint8, or float32 in [0, 1]."""
+    """A picture ready to be coded.
+
+    Attributes:
+        pixels: (3, H, W) on the CPU: uint8, or float32 in [0, 1] where the source was a float tensor.
+        colour: GREY where the source was greyscale; its three channels are the same.
+        metadata: ICC, EXIF (a TIFF structure, without the prefix "Exif\\0\\0" that JPEG puts before it) and XMP.
+    """
 
     pixels: Tensor
     colour: Colour = Colour.RGB
@@ -35,171 +86,302 @@ class Picture:
 
 
 def read_picture(source: Any) -> Picture:
-    """Take a picture in any usual form.
+    """Read a picture of 8 bits a channel. EXIF's orientation stays metadata, and pixels are not turned.
+
+    (Pillow itself turns TIFF files when it reads them, and takes the orientation out; so does this.)
 
     Args:
-        source: path or binary file of a picture Pillow can open; PIL image; uint8 array (H, W, 3) or (H, W); uint8
-            tensor (3, H, W), or float tensor (3, H, W) in [0, 1], on any device.
+        source: a path, a binary file, the bytes of a picture file, a PIL image, a uint8 array (H, W, 3) or (H, W), a
+            uint8 tensor (3, H, W) or a float tensor (3, H, W) in [0, 1], tensors on any device.
 
     Raises:
-        ImageError: it cannot be read, or has alpha, more than 8 bits, several frames, or a colour space other than
-            RGB, grey or palette. EXIF orientation is kept as metadata; pixels are not turned.
+        ImageError: it cannot be read, or is of a kind that cannot be coded: with alpha, more than 8 bits a channel,
+            neither RGB nor grey, of several frames, or empty.
     """
-    if isinstance(source, Image.Image):
-        return _from_image(source, "the picture")
-    if isinstance(source, np.ndarray):
-        return _from_array(source)
     if isinstance(source, Tensor):
         return _from_tensor(source)
-    name = str(source) if isinstance(source, (str, os.PathLike)) else getattr(source, "name", "the picture")
-    try:
-        with warnings.catch_warnings():
-            # Sizes are limited by `max_pixels`, with a message of our own.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(source) as image:
-                return _from_image(image, name)
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a picture Pillow can read (PNG, JPEG, WebP, TIFF and others)") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: {error}") from error
-    except OSError as error:
-        raise ImageError(f"{name}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, SyntaxError, AttributeError) as error:
-        raise ImageError(f"{name}: not a picture, or a damaged one ({error})") from error
-
-
-def _from_image(image: Image.Image, name: str) -> Picture:
-    mode = image.mode
-    if getattr(image, "n_frames", 1) > 1:
-        raise ImageError(f"{name}: has {image.n_frames} frames; save the one you want as a picture of its own")  # type: ignore[attr-defined]
-    if "A" in mode.replace("LAB", "") or "a" in mode or "transparency" in image.info:
-        raise ImageError(
-            f"{name}: has transparency, which is not stored; flatten it first, for instance "
-            "`convert IN -background white -flatten OUT`"
-        )
-    if mode.startswith(("I", "F")):
-        raise ImageError(f"{name}: has more than 8 bits a channel ({mode}), which are not stored; convert it first")
-    if mode not in ("1", "L", "P", "RGB", "YCbCr"):
-        raise ImageError(f"{name}: colour space {mode} is not stored; convert it to RGB with its own profile first")
-    pixels = np.asarray(image.convert("RGB"))
-    # A palette's unused entries may have any colour: its pixels tell.
-    grey = mode in ("1", "L") or (mode == "P" and bool((pixels[..., :1] == pixels).all()))
-    metadata = Metadata(icc=image.info.get("icc_profile") or None, exif=_exif(image), xmp=_xmp(image))
-    return Picture(_to_tensor(pixels), Colour.GREY if grey else Colour.RGB, metadata)
-
-
-def _exif(image: Image.Image) -> bytes | None:
-    if "exif" in image.info:
-        return bytes(image.info["exif"]) or None
-    # TIFF keeps these tags in its own directory.
-    exif = image.getexif()
-    kept = Image.Exif()
-    for tag, value in exif.items():
-        # The directory of a TIFF also says how its pixels are stored: that is not about the picture.
-        if tag in (0x010E, 0x010F, 0x0110, 0x0112, 0x0131, 0x0132, 0x013B, 0x8298):
-            kept[tag] = value
-    return kept.tobytes() if len(kept) else None
-
-
-def _xmp(image: Image.Image) -> bytes | None:
-    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
-    return bytes(xmp) if xmp else None
-
-
-def _from_array(array: npt.NDArray[Any]) -> Picture:
-    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)) or not array.size:
-        raise ImageError(
-            f"an array must be uint8, (H, W, 3) or (H, W), and not empty: this is {array.dtype} {array.shape}"
-        )
-    if array.ndim == 2:
-        return Picture(_to_tensor(np.repeat(array[..., None], 3, axis=2)), Colour.GREY)
-    return Picture(_to_tensor(array))
-
-
-def _from_tensor(tensor: Tensor) -> Picture:
-    if tensor.ndim != 3 or tensor.shape[0] != 3 or not tensor.numel():
-        raise ImageError(f"a tensor must be (3, H, W) and not empty: this is {tuple(tensor.shape)}")
-    if tensor.dtype == torch.uint8:
-        return Picture(tensor.detach().cpu())
-    if not tensor.is_floating_point():
-        raise ImageError(f"a tensor must be uint8, or floating in [0, 1]: this is {tensor.dtype}")
-    pixels = tensor.detach().to("cpu", torch.float32)
-    if not (pixels.min() >= 0 and pixels.max() <= 1):  # false for NaN as well
-        raise ImageError("a float tensor must lie in [0, 1]: divide 8-bit values by 255, or clamp it")
-    return Picture(pixels)
-
-
-def _to_tensor(pixels: Pixels) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)).copy())
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _from_image(source, str(getattr(source, "filename", "")) or "the image")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _from_file(io.BytesIO(source), "the picture")
+    if isinstance(source, (str, os.PathLike)):
+        try:
+            data = Path(source).read_bytes()
+        except OSError as error:
+            raise ImageError(f"{os.fspath(source)}: the picture cannot be read ({error.strerror})") from error
+        return _from_file(io.BytesIO(data), os.fspath(source))
+    if hasattr(source, "read"):
+        return _from_file(io.BytesIO(source.read()), str(getattr(source, "name", "the picture")))
+    raise ImageError(
+        f"a {type(source).__name__} is no picture: give a path, a binary file, a PIL image, a uint8 array (H, W, 3) "
+        "or a tensor (3, H, W)"
+    )
 
 
 def to_image(pixels: Pixels, colour: Colour, metadata: Metadata) -> Image.Image:
-    """A PIL image of uint8 (H, W, 3): mode RGB, or L with the mean of the three channels, halves rounded up."""
+    """A PIL image of uint8 (H, W, 3): mode RGB, or L (the rounded mean of the channels) for grey.
+
+    Its `info` holds `icc_profile`, `exif` and `xmp` where there are any, as Pillow's own readers give them.
+    """
     if colour == Colour.GREY:
-        grey = (2 * pixels.sum(axis=2, dtype=np.uint16) + 3) // 6
-        image = Image.fromarray(grey.astype(np.uint8))
-    else:
-        image = Image.fromarray(pixels)
-    blocks = {"icc_profile": metadata.icc, "exif": metadata.exif, "xmp": metadata.xmp}
+        total = pixels.sum(axis=2, dtype=np.uint16)
+        pixels = ((total + 1) // 3).astype(np.uint8)
+    image = Image.fromarray(pixels)
+    exif = None if metadata.exif is None else _EXIF_PREFIX + metadata.exif
+    blocks = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp}
     image.info.update({name: block for name, block in blocks.items() if block is not None})
     return image
 
 
+def write_picture(image: Image.Image, target: str | os.PathLike[str] | IO[bytes], format: str | None = None) -> None:
+    """Write PNG, TIFF, WebP (all lossless) or JPEG (quality 95, 4:4:4), with the ICC, EXIF and XMP of `image.info`.
+
+    Args:
+        image: a PIL image of any mode the format can hold.
+        target: a path (written all or nothing), or a binary file.
+        format: PNG, JPEG, WEBP or TIFF, in any case; when None, by the path's extension, and PNG for a binary file.
+
+    Raises:
+        ImageError: the format is not known, cannot hold this picture or its metadata, or the path cannot be written.
+    """
+    path = target if isinstance(target, (str, os.PathLike)) else None
+    name = (format or (picture_format(path) if path is not None else "PNG")).upper()
+    name = FORMATS.get(f".{name.lower()}", name)
+    if name not in _SETTINGS:
+        raise ImageError(f"format {format!r} is not one of {', '.join(_SETTINGS)}")
+    data = _encoded(image, name)
+    if not isinstance(target, (str, os.PathLike)):
+        target.write(data)
+        return
+    try:
+        write_file(target, data)
+    except OSError as error:
+        raise ImageError(f"{os.fspath(target)}: cannot be written ({error.strerror})") from error
+
+
 def picture_format(path: str | os.PathLike[str]) -> str:
-    """Pillow's name of the format that a file name asks for. Raises ImageError for names that ask for none of ours."""
+    """The format a path's extension asks for. Raises ImageError where it asks for none of ours."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
-        raise ImageError(f"{path}: {suffix or 'no'} extension; decode into one of {', '.join(FORMATS)}")
+        raise ImageError(
+            f"{os.fspath(path)}: {suffix or 'no extension'} names no format to write: use one of {', '.join(FORMATS)}"
+        )
     return FORMATS[suffix]
 
 
-def write_picture(image: Image.Image, target: str | os.PathLike[str] | IO[bytes], format: str | None = None) -> None:
-    """Write a picture with its ICC profile, EXIF and XMP, all or nothing.
-
-    Args:
-        target: a path, whose extension gives the format, or a binary file.
-        format: PNG, JPEG, WEBP or TIFF; PNG for binary files when None.
-
-    Raises:
-        ImageError: no such format. OSError: it cannot be written.
-    """
-    path = target if isinstance(target, (str, os.PathLike)) else None
-    format = format or (picture_format(path) if path is not None else "PNG")
-    buffer = io.BytesIO()
-    image.save(buffer, format, **_save_options(image, format))
-    if path is not None:
-        write_file(path, buffer.getvalue())
-    else:
-        target.write(buffer.getvalue())  # type: ignore[union-attr]
+# --- Reading -------------------------------------------------------------------------------------------------------
 
 
-def _save_options(image: Image.Image, format: str) -> dict[str, Any]:
-    defaults: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
-    options = dict(defaults.get(format, {}))
-    icc, exif, xmp = (image.info.get(name) for name in ("icc_profile", "exif", "xmp"))
+def _from_tensor(tensor: Tensor) -> Picture:
+    what = f"a tensor of shape {tuple(tensor.shape)}, {tensor.dtype}".replace("torch.", "")
+    if tensor.ndim != 3 or tensor.shape[0] != 3:
+        raise ImageError(f"{what}: (3, H, W) is needed; take pictures out of a batch one by one")
+    _refuse_empty(int(tensor.shape[2]), int(tensor.shape[1]), what)
+    if tensor.dtype != torch.uint8 and not tensor.is_floating_point():
+        raise ImageError(f"{what}: uint8, or float in [0, 1], is needed")
+    pixels = tensor.detach().cpu()
+    if pixels.is_floating_point():
+        pixels = pixels.float()
+        low, high = (float(value) for value in torch.aminmax(pixels))
+        # NaN compares false with everything, so it fails here as well.
+        if not (low >= 0 and high <= 1):
+            raise ImageError(
+                f"{what}: values from {low:g} to {high:g}, where [0, 1] is needed: scale or clamp it first"
+            )
+    return Picture(pixels.contiguous())
+
+
+def _from_array(array: npt.NDArray[Any]) -> Picture:
+    what = f"an array of shape {array.shape}, {array.dtype}"
+    if array.ndim == 3 and array.shape[2] in (2, 4):
+        raise ImageError(f"{what}: alpha is not coded: flatten it first, or drop it with array[..., :3]")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+        raise ImageError(f"{what}: (H, W, 3) or (H, W) is needed")
+    if array.dtype != np.uint8:
+        raise ImageError(f"{what}: uint8 is needed: from 16 bits, such as (array / 257).round().astype(numpy.uint8)")
+    _refuse_empty(array.shape[1], array.shape[0], what)
+    grey = array.ndim == 2
+    planes = np.stack([array] * 3) if grey else array.transpose(2, 0, 1)
+    # A copy: a Picture does not change when its source does.
+    return Picture(torch.from_numpy(np.array(planes, order="C")), Colour.GREY if grey else Colour.RGB)
+
+
+def _from_file(file: IO[bytes], name: str) -> Picture:
+    with _reading(name), Image.open(file) as image:
+        return _from_image(image, name)
+
+
+def _from_image(image: Image.Image, name: str) -> Picture:
+    with _reading(name):
+        _refuse_kind(image, name)
+        # Read before the pixels: Pillow may close the file behind them.
+        tags = _descriptive(image.getexif()) if image.format == "TIFF" else None
+        image.load()
+        metadata = _metadata(image, tags)
+        pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    colour = Colour.GREY if image.mode in _GREY_MODES else Colour.RGB
+    return Picture(torch.from_numpy(np.array(pixels, order="C")), colour, metadata)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Whatever Pillow raises of a file's bytes becomes an ImageError."""
+    try:
+        yield
+    except (ImageError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: not a picture in a format that can be read (PNG, JPEG, WebP, TIFF, ...)") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"{name}: more pixels than Pillow's limit against decompression bombs: "
+            "raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels) if you trust the source"
+        ) from error
+    except Exception as error:  # a format's reader raises whatever its parsing raises
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ImageError(f"{name}: the picture is damaged or cut short ({reason})") from error
+
+
+def _refuse_kind(image: Image.Image, name: str) -> None:
+    mode = image.mode
+    _refuse_empty(*image.size, name)
+    # An MPO file is a JPEG photograph with previews or a gain map behind it.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ImageError(
+            f"{name}: {frames} frames or pages, and one is needed: take it first, such as image.seek(0); image.copy()"
+        )
+    if image.has_transparency_data:
+        raise ImageError(
+            f"{name}: transparency ({mode}) is not coded: flatten it first, such as "
+            'Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")'
+        )
+    bits = _bits(image)
+    if bits > 8:
+        raise ImageError(
+            f"{name}: {bits} bits a channel ({mode}), and 8 are coded: bring it to 8 bits first, such as "
+            "Image.fromarray((numpy.asarray(image) / 257).round().astype(numpy.uint8)) for 16 bits"
+        )
+    if mode not in _GREY_MODES + _COLOUR_MODES:
+        raise ImageError(
+            f"{name}: colour mode {mode} is not coded: convert it to RGB first, by its profile with "
+            'PIL.ImageCms.profileToProfile, or plainly with image.convert("RGB")'
+        )
+
+
+def _refuse_empty(width: int, height: int, name: str) -> None:
+    if not (width and height):
+        raise ImageError(f"{name}: {width} x {height} pixels are no picture")
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits a channel in the file: Pillow opens 16-bit colour as RGB and cuts it to 8 bits without a word."""
+    if image.mode in ("I", "F"):
+        return 32
+    if image.mode.startswith("I;16"):
+        return 16
+    if hasattr(image, "tag_v2"):
+        return int(max(image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,))))
+    for _, _, _, arguments in getattr(image, "tile", []):
+        values = arguments if isinstance(arguments, tuple) else (arguments,)
+        if any(isinstance(value, str) and ";16" in value for value in values):
+            return 16
+        # A PPM's arguments are its raw mode and largest value.
+        if image.format == "PPM" and len(values) > 1 and isinstance(values[1], int) and values[1] > 255:
+            return 16
+    return 8
+
+
+def _metadata(image: Image.Image, tags: Image.Exif | None) -> Metadata:
+    info = image.info
+    exif = info.get("exif")
+    if tags is not None:
+        if ExifTags.Base.Orientation not in image.getexif():
+            # Pillow has turned the pixels.
+            tags.pop(ExifTags.Base.Orientation, None)
+        exif = _packed(tags)
+    elif exif is None and "Raw profile type exif" in info:
+        # How PNG files carried EXIF before they had a chunk for it.
+        exif = _packed(image.getexif())
+    while exif and exif.startswith(_EXIF_PREFIX):
+        exif = exif[len(_EXIF_PREFIX) :]
+    xmp = info.get("xmp")
+    return Metadata(
+        icc=info.get("icc_profile") or None,
+        exif=exif or None,
+        xmp=(xmp.encode() if isinstance(xmp, str) else bytes(xmp)) if xmp else None,
+    )
+
+
+# --- Writing -------------------------------------------------------------------------------------------------------
+
+
+def _encoded(image: Image.Image, name: str) -> bytes:
+    settings = dict(_SETTINGS[name])
+    icc, exif, xmp = (image.info.get(key) for key in ("icc_profile", "exif", "xmp"))
     if icc:
-        options["icc_profile"] = icc
-    if exif:
-        options["exif"] = exif
-    if xmp and format in ("JPEG", "WEBP"):
-        options["xmp"] = xmp
-    elif xmp and format == "PNG":
-        from PIL.PngImagePlugin import PngInfo
-
-        options["pnginfo"] = PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))
-    elif xmp and format == "TIFF":
-        from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-        directory = ImageFileDirectory_v2()
-        directory[XMP_TAG] = xmp
+        settings["icc_profile"] = icc
+    if name == "TIFF":
+        settings["tiffinfo"] = _tiff_tags(exif, xmp)
+    else:
         if exif:
-            loaded = Image.Exif()
-            loaded.load(exif)
-            for tag, value in loaded.items():
-                directory[tag] = value
-        options.pop("exif", None)
-        options["tiffinfo"] = directory
-    return options
+            settings["exif"] = exif
+        if xmp and name == "PNG":
+            settings["pnginfo"] = text = PngImagePlugin.PngInfo()
+            # Keyword, no compression, no language, no translated keyword; then the bytes as they are.
+            text.add(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
+        elif xmp:
+            settings["xmp"] = xmp
+    file = io.BytesIO()
+    try:
+        image.save(file, name, **settings)
+    except (OSError, ValueError, KeyError) as error:
+        raise ImageError(f"the picture cannot be written as {name} ({error}): PNG may hold it") from error
+    return file.getvalue()
+
+
+# --- EXIF inside TIFF ----------------------------------------------------------------------------------------------
+
+
+def _tiff_tags(block: bytes | None, xmp: bytes | None) -> Image.Exif:
+    """What a TIFF file is to say beside its structure."""
+    tags = Image.Exif()
+    if block:
+        try:
+            tags.load(block)
+            # Packed and read again: the writer looks directories up in the bytes an Exif was read from.
+            tags.load(_descriptive(tags).tobytes())
+        except Exception as error:  # a damaged block ends in whatever parsing it raises
+            log.warning("the EXIF block cannot be read and is left out (%s)", error)
+            tags = Image.Exif()
+    if xmp:
+        tags[ExifTags.Base.XMLPacket] = xmp
+    return tags
+
+
+def _descriptive(source: Image.Exif) -> Image.Exif:
+    """A copy without the tags that describe the file's build."""
+    exif = Image.Exif()
+    exif.endian = source.endian
+    for tag in source:
+        if tag in _DESCRIPTIVE_TAGS:
+            exif[tag] = source[tag]
+    for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        if tag in source:
+            directory = dict(source.get_ifd(tag))
+            if ExifTags.IFD.Interop in directory:
+                directory[ExifTags.IFD.Interop] = dict(source.get_ifd(ExifTags.IFD.Interop))
+            exif[tag] = directory
+    return exif
+
+
+def _packed(exif: Image.Exif) -> bytes | None:
+    if not len(exif):
+        return None
+    try:
+        return exif.tobytes()
+    except Exception as error:  # values of odd types end in whatever packing them raises
+        log.warning("the EXIF block cannot be packed and is left out (%s)", error)
+        return None

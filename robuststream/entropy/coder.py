@@ -67,16 +67,9 @@ class TileEncoder:
         words = np.empty(rans.words_needed(self._tiles, symbols.size), np.uint32)
         tables = self._tables
         places, marked = rans.encode(
-            symbols.ravel(),
-            rows.ravel(),
-            bounds,
-            marks,
-            tables.cdf,
-            tables.starts,
-            tables.lengths,
-            tables.offsets,
-            words,
-        )
+            symbols.ravel(), rows.ravel(), bounds, marks,
+            tables.cdf, *tables.reciprocals, tables.starts, tables.lengths, tables.offsets, words,
+        )  # fmt: skip
         if not len(places):
             raise ValueError("a symbol needs more than 7 bypass digits")
         return [

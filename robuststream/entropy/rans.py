@@ -7,8 +7,12 @@ mixed become a float.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic, overload
 
 # Status of a tile's decoder; beyond OK it only yields zeros.
 OK, ENDED, TRUNCATED, ESCAPE, RANGE = 0, 1, 2, 3, 4
@@ -19,6 +23,8 @@ MAX_SYMBOL = 1 << 13
 MAX_DIGITS = 7
 
 LOWER = np.uint64(1 << 31)
+ONE = np.uint64(1)
+SLOTS = np.uint64(1 << 16)
 SLOT_MASK = np.uint64((1 << 16) - 1)
 WORD_MASK = np.uint64((1 << 32) - 1)
 PRECISION = np.uint64(16)
@@ -31,6 +37,26 @@ DIGIT_CEILING = np.uint64(((1 << 31) >> 16 << 32) * (1 << 12))
 CEILING_SHIFT = np.uint64(47)
 
 
+def high_product(a: Any, b: Any) -> Any:
+    """Upper 64 bits of the 128-bit product of two uint64."""
+    return np.uint64(int(a) * int(b) >> 64)
+
+
+@intrinsic
+def _high_product(typing, a, b):  # type: ignore[no-untyped-def]
+    def code(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(*(builder.zext(operand, wide) for operand in operands))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), code
+
+
+@overload(high_product, inline="always")
+def _compiled_high_product(a, b):  # type: ignore[no-untyped-def]
+    return lambda a, b: _high_product(a, b)  # type: ignore[call-arg]
+
+
 @njit(cache=True, nogil=True)
 def words_needed(tiles, symbols):  # type: ignore[no-untyped-def]
     """More 32-bit words than `symbols` symbols in `tiles` tiles can take: 48 bits each, 2 words of state, 1 spare."""
@@ -38,7 +64,7 @@ def words_needed(tiles, symbols):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def encode(symbols, rows, bounds, marks, cdf, starts, lengths, offsets, words):  # type: ignore[no-untyped-def]
+def encode(symbols, rows, bounds, marks, cdf, reciprocals, shifts, starts, lengths, offsets, words):  # type: ignore[no-untyped-def]
     """Code tiles back to back into the end of `words`, last tile first.
 
     Args:
@@ -46,7 +72,7 @@ def encode(symbols, rows, bounds, marks, cdf, starts, lengths, offsets, words): 
         rows: uint16 (n,), the CDF row of each symbol.
         bounds: int64 (T + 1,), where each tile's symbols begin and end.
         marks: int64 (T, K), symbol counts at which the word position is wanted.
-        cdf, starts, lengths, offsets: of the tables.
+        cdf, reciprocals, shifts, starts, lengths, offsets: of the tables.
         words: uint32, at least `words_needed`.
 
     Returns:
@@ -83,14 +109,16 @@ def encode(symbols, rows, bounds, marks, cdf, starts, lengths, offsets, words): 
                         words[at] = np.uint32(state & WORD_MASK)
                         state >>= WORD_BITS
                     state = state << DIGIT_BITS | digit
-            low = cdf[starts[row] + value]
-            frequency = np.uint64(cdf[starts[row] + value + 1] - low)
+            entry = starts[row] + value
+            low = cdf[entry]
+            frequency = np.uint64(cdf[entry + 1] - low)
             if state >= frequency << CEILING_SHIFT:
                 at -= 1
                 words[at] = np.uint32(state & WORD_MASK)
                 state >>= WORD_BITS
-            quotient = state // frequency
-            state = (quotient << PRECISION) + (state - quotient * frequency) + np.uint64(low)
+            # (state // f << 16) + state % f + low, with the division as a product: it is most of the time otherwise.
+            quotient = state if frequency == ONE else high_product(state, reciprocals[entry]) >> shifts[entry]
+            state = state + np.uint64(low) + quotient * (SLOTS - frequency)
         for k in range(marks.shape[1]):
             if marks[tile, k] == 0:
                 marked[tile, k] = at

@@ -86,3 +86,20 @@ class CdfTables:
         rows = [self.cdf[start : start + length] for start, length in zip(self.starts, self.lengths, strict=True)]
         found: npt.NDArray[np.int64] = np.stack([np.searchsorted(row, slots, side="right") - 1 for row in rows])
         return found.astype(np.uint16)
+
+    @cached_property
+    def reciprocals(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+        """For each value of `cdf` that begins an interval of frequency f > 1: r and s, both uint64, such that
+        x // f == (x * r >> 64) >> s for every x below 2^63.
+
+        R. Alverson, "Integer division using reciprocals", ARITH 1991: with 2^(s+1) the first power of two not below f,
+        r = ceil(2^(s+64) / f).
+        """
+        reciprocals = np.zeros(len(self.cdf), np.uint64)
+        shifts = np.zeros(len(self.cdf), np.uint64)
+        for entry, frequency in enumerate(np.diff(self.cdf).tolist()):
+            if frequency > 1:
+                shift = (frequency - 1).bit_length() - 1
+                reciprocals[entry] = -(-(1 << shift + 64) // frequency)
+                shifts[entry] = shift
+        return reciprocals, shifts

@@ -1,0 +1,330 @@
+"""Each structure against bytes written out by hand, and each rule against bytes that break it."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import replace
+
+import construct
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robuststream.container import layout
+from robuststream.container.packets import Colour, Kind, Tile, is_critical, kind_name
+from robuststream.errors import DamagedStream, UnsupportedVersion
+from tests.helpers import packet, sample_header, slow_crc16, slow_crc32c, varint
+
+IDENTITY = b"\x01\x02\x03\x04"
+DIGEST, SYNTHESIS = bytes(range(16)), bytes(range(16, 32))
+#: Version 1.0, 96 x 64 pixels, tiles of 32, the two digests: all that has no default.
+PLAIN = b"\x01\x00" + b"\x01\x02\x60\x40" + b"\x03\x01\x20" + b"\x05\x10" + DIGEST + b"\x07\x10" + SYNTHESIS
+U32 = st.integers(0, 2**32 - 1)
+
+
+# --- Integers -------------------------------------------------------------------------------------------------------
+
+
+@given(U32)
+def test_varint_equals_an_independent_encoder(value):
+    assert layout.VarInt.build(value) == varint(value)
+    assert layout.VarInt.parse(varint(value)) == value
+
+
+@pytest.mark.parametrize("value", [0, 127, 128, 16383, 16384, 2**32 - 1])
+def test_varint_at_its_borders(value):
+    assert layout.VarInt.parse(layout.VarInt.build(value)) == value
+
+
+@given(U32, st.integers(1, 4))
+def test_varint_not_in_its_shortest_form_is_refused(value, extra):
+    short = varint(value)
+    long = short[:-1] + bytes([short[-1] | 0x80]) + b"\x80" * (extra - 1) + b"\x00"
+    with pytest.raises(construct.ConstructError):
+        layout.VarInt.parse(long)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",  # nothing
+        b"\x80",  # cut off
+        b"\xff\xff\xff\xff\x10",  # 2^32
+        b"\xff\xff\xff\xff\x7f",  # 35 bits
+        b"\x80\x80\x80\x80\x80\x01",  # 6 bytes
+    ],
+)
+def test_varint_too_large_or_cut_off_is_refused(data):
+    with pytest.raises(construct.ConstructError):
+        layout.VarInt.parse(data)
+
+
+@pytest.mark.parametrize("value", [-1, 2**32])
+def test_varint_refuses_to_write_what_it_would_not_read(value):
+    with pytest.raises(construct.ConstructError):
+        layout.VarInt.build(value)
+
+
+# --- Packets --------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 255), st.binary(min_size=4, max_size=4), U32, st.binary(max_size=300))
+def test_packet_equals_one_built_by_hand(kind, identity, number, payload):
+    data = layout.build_packet(kind, identity, number, payload)
+    assert data == packet(kind, identity, number, payload)
+    fields, crc, size = layout.parse_packet_header(data + b"more")
+    assert (fields.kind, fields.stream_id, fields.number, fields.length) == (kind, identity, number, len(payload))
+    assert data[size : size + len(payload)] == payload
+    assert size <= layout.MAX_PACKET_HEADER
+    assert crc == slow_crc32c(data[3 : size - 2])
+
+
+def test_packet_written_out():
+    head = b"\xb7RS" + b"T" + IDENTITY + b"\x05" + b"\x02"
+    crc16 = struct.pack("<H", slow_crc16(head[3:]))
+    crc32 = struct.pack("<I", slow_crc32c(head[3:] + b"ab"))
+    assert layout.build_packet(Kind.TILE, IDENTITY, 5, b"ab") == head + crc16 + b"ab" + crc32
+
+
+def test_longest_packet_header_is_as_long_as_declared():
+    data = layout.build_packet(Kind.TILE, IDENTITY, 2**32 - 1, bytes(layout.MAX_PAYLOAD))
+    assert len(data) == layout.MAX_PACKET_HEADER + layout.MAX_PAYLOAD + layout.PAYLOAD_CRC_BYTES
+
+
+def test_payload_above_the_limit_is_not_written():
+    with pytest.raises(ValueError, match="1048577"):
+        layout.build_packet(Kind.TILE, IDENTITY, 0, bytes(layout.MAX_PAYLOAD + 1))
+
+
+def test_payload_length_above_the_limit_is_not_believed():
+    assert layout.parse_packet_header(packet(Kind.TILE, IDENTITY, 0, b"", length=layout.MAX_PAYLOAD)) is not None
+    assert layout.parse_packet_header(packet(Kind.TILE, IDENTITY, 0, b"", length=layout.MAX_PAYLOAD + 1)) is None
+
+
+def test_packet_header_damaged_in_any_bit_or_cut_anywhere_is_none():
+    data = layout.build_packet(Kind.TILE, IDENTITY, 300, b"payload")
+    size = len(data) - len(b"payload") - layout.PAYLOAD_CRC_BYTES
+    for bit in range(8 * size):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        assert layout.parse_packet_header(bytes(flipped)) is None, bit
+    for end in range(size):
+        assert layout.parse_packet_header(data[:end]) is None, end
+
+
+def test_kinds_say_whether_they_may_be_skipped():
+    assert {kind for kind in Kind if is_critical(kind)} == {Kind.HEADER, Kind.TILE}
+    assert kind_name(Kind.INDEX) == "INDEX"
+    assert kind_name(0x58) == "kind 0x58"
+
+
+# --- HEADER ---------------------------------------------------------------------------------------------------------
+
+
+def test_header_at_its_defaults_written_out():
+    assert layout.build_header(sample_header()) == PLAIN
+    assert layout.parse_header(PLAIN) == sample_header()
+
+
+def test_header_with_every_field_stands_in_the_order_of_tags():
+    header = sample_header(colour=Colour.GREY, checkpoints=0, metadata_packets=200, model_name="käse")
+    name = "käse".encode()
+    expected = (
+        b"\x01\x00\x01\x02\x60\x40"
+        + (b"\x02" + bytes([len(name)]) + name)
+        + b"\x03\x01\x20"
+        + b"\x04\x02\xc8\x01"
+        + (b"\x05\x10" + DIGEST + b"\x07\x10" + SYNTHESIS)
+        + b"\x0b\x01\x01"
+        + b"\x0d\x01\x00"
+    )
+    assert layout.build_header(header) == expected
+    assert layout.parse_header(expected) == header
+
+
+@given(st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1), st.text(max_size=16))
+def test_header_comes_back(width, height, tile, name):
+    header = sample_header(width, height, tile, model_name=name)
+    assert layout.parse_header(layout.build_header(header)) == header
+
+
+def test_long_name_is_cut_at_a_character():
+    header = layout.parse_header(layout.build_header(sample_header(model_name="x" + "ä" * 40)))
+    assert header.model_name == "x" + "ä" * 31  # 63 bytes; one more would be half a character
+
+
+def test_tile_grid_counts_started_tiles():
+    header = sample_header(97, 64, 32)
+    assert (header.columns, header.rows, header.tiles) == (4, 2, 8)
+    assert sample_header(1, 1, 256).tiles == 1
+
+
+def test_unknown_ancillary_field_is_skipped():
+    assert layout.parse_header(PLAIN + b"\x64\x03abc") == sample_header()
+
+
+def test_unknown_critical_field_is_refused_by_its_number():
+    with pytest.raises(UnsupportedVersion, match="field 101"):
+        layout.parse_header(PLAIN + b"\x65\x03abc")
+
+
+def test_newer_minor_version_is_read():
+    assert layout.parse_header(b"\x01\x07" + PLAIN[2:]) == replace(sample_header(), version=(1, 7))
+
+
+@pytest.mark.parametrize("rest", [PLAIN[1:], b"", b"\xff\xff\xff"])
+def test_newer_major_version_is_refused_by_its_number_whatever_follows(rest):
+    with pytest.raises(UnsupportedVersion, match="version 2"):
+        layout.parse_header(b"\x02" + rest)
+
+
+@pytest.mark.parametrize(
+    ("field", "named"), [(b"\x09\x01\x01", "mode 1"), (b"\x09\x01\x07", "mode 7"), (b"\x0d\x01\x02", "2 checkpoints")]
+)
+def test_value_of_a_newer_release_is_refused(field, named):
+    with pytest.raises(UnsupportedVersion, match=named):
+        layout.parse_header(PLAIN + field)
+
+
+BROKEN_HEADERS = {
+    "empty": b"",
+    "only a version": b"\x01\x00",
+    "half a field": PLAIN + b"\x0b",
+    "value cut short": PLAIN + b"\x0b\x05\x01",
+    "repeated field": PLAIN + b"\x07\x10" + SYNTHESIS,
+    "fields out of order": b"\x01\x00" + PLAIN[6:9] + PLAIN[2:6] + PLAIN[9:],
+    "no size": b"\x01\x00" + PLAIN[6:],
+    "no tile size": PLAIN[:6] + PLAIN[9:],
+    "no parameters digest": PLAIN[:9] + PLAIN[27:],
+    "no synthesis digest": PLAIN[:27],
+    "digest of 15 bytes": PLAIN[:27] + b"\x07\x0f" + SYNTHESIS[:15],
+    "digest of 17 bytes": PLAIN[:27] + b"\x07\x11" + SYNTHESIS + b"x",
+    "width of zero": PLAIN[:4] + b"\x00" + PLAIN[5:],
+    "height of zero": PLAIN[:5] + b"\x00" + PLAIN[6:],
+    "tile of zero": PLAIN[:8] + b"\x00" + PLAIN[9:],
+    "three sizes": b"\x01\x00\x01\x03\x60\x40\x01" + PLAIN[6:],
+    "unknown colour": PLAIN + b"\x0b\x01\x09",
+    "number not in its shortest form": PLAIN + b"\x0b\x02\x81\x00",
+}
+
+
+@pytest.mark.parametrize("payload", BROKEN_HEADERS.values(), ids=BROKEN_HEADERS)
+def test_header_that_breaks_the_rules_is_damage(payload):
+    with pytest.raises(DamagedStream, match="HEADER"):
+        layout.parse_header(payload)
+
+
+@given(st.binary(max_size=80), st.integers(0, len(PLAIN)))
+def test_any_header_bytes_end_in_a_header_or_our_error(junk, keep):
+    try:
+        header = layout.parse_header(PLAIN[:keep] + junk)
+    except (DamagedStream, UnsupportedVersion):
+        return
+    assert header.width
+    assert header.height
+    assert header.tile
+
+
+def test_stream_id_is_the_start_of_sha256():
+    tiles = [Tile(0, b"12345678", 1, 2), Tile(1, b"abcdefghijkl", 2, 2)]
+    text = PLAIN + b"\x08\0\0\0" + b"12345678" + b"\x0c\0\0\0" + b"abcdefghijkl"
+    assert layout.stream_id(PLAIN, tiles) == hashlib.sha256(text).digest()[:4]
+
+
+# --- TILE -----------------------------------------------------------------------------------------------------------
+
+WORDS = bytes(range(100, 124))  # six words
+#: Over the parameter digest, the stream id, the tile's number as u32 and the first three words.
+SEAM_CRC = slow_crc32c(DIGEST + IDENTITY + b"\x04\0\0\0" + WORDS[:12])
+PAYLOAD = b"\x03" + struct.pack("<I", SEAM_CRC) + struct.pack("<I", 0xCAFEBABE) + WORDS
+
+
+def test_tile_with_checkpoint_written_out():
+    tile = Tile(4, WORDS, 0xCAFEBABE, z_words=3)
+    assert layout.build_tile(sample_header(), IDENTITY, tile) == PAYLOAD
+    assert layout.parse_tile(sample_header(), IDENTITY, 4, PAYLOAD) == tile
+
+
+def test_tile_without_checkpoint_written_out():
+    header, tile = sample_header(checkpoints=0), Tile(4, WORDS, 0xCAFEBABE)
+    assert layout.build_tile(header, IDENTITY, tile) == PAYLOAD[5:]
+    assert layout.parse_tile(header, IDENTITY, 4, PAYLOAD[5:]) == tile
+    assert layout.salvage_z(header, IDENTITY, 4, PAYLOAD[5:]) is None
+
+
+def seam(z_words: int, words: bytes = WORDS) -> bytes:
+    """A tile payload whose checkpoint is right for `z_words`, sensible or not."""
+    crc = slow_crc32c(DIGEST + IDENTITY + b"\x04\0\0\0" + words[: 4 * z_words])
+    return varint(z_words) + struct.pack("<II", crc, 0xCAFEBABE) + words
+
+
+BROKEN_TILES = {
+    "empty": b"",
+    "no digest": PAYLOAD[:8],
+    "no words": PAYLOAD[:9],
+    "one word": seam(1, WORDS[:4]),
+    "half a word": PAYLOAD + b"ab",
+    "seam inside the state": seam(1),
+    "seam at nothing": seam(0),
+    "seam behind the end": seam(7),
+    "seam CRC wrong": PAYLOAD[:1] + b"\0\0\0\0" + PAYLOAD[5:],
+    "number not in its shortest form": b"\x83\x00" + PAYLOAD[1:],
+}
+
+
+@pytest.mark.parametrize("payload", BROKEN_TILES.values(), ids=BROKEN_TILES)
+def test_tile_that_breaks_the_rules_is_none(payload):
+    assert layout.parse_tile(sample_header(), IDENTITY, 4, payload) is None
+
+
+def test_tile_of_another_place_stream_or_model_is_none():
+    other_model = sample_header(parameters_digest=SYNTHESIS)
+    for parse in (layout.parse_tile, layout.salvage_z):
+        assert parse(sample_header(), IDENTITY, 4, PAYLOAD) is not None
+        assert parse(sample_header(), IDENTITY, 5, PAYLOAD) is None
+        assert parse(sample_header(), b"\x01\x02\x03\x05", 4, PAYLOAD) is None
+        assert parse(other_model, IDENTITY, 4, PAYLOAD) is None
+        assert parse(sample_header(32, 32), IDENTITY, 4, PAYLOAD) is None  # a picture of one tile has no tile 4
+
+
+@given(st.binary(max_size=60), st.integers(0, len(PAYLOAD)))
+def test_any_tile_bytes_end_in_the_tile_or_none(junk, keep):
+    payload = PAYLOAD[:keep] + junk
+    tile = layout.parse_tile(sample_header(), IDENTITY, 4, payload)
+    if tile is not None:
+        assert layout.build_tile(sample_header(), IDENTITY, tile) == payload
+    words = layout.salvage_z(sample_header(), IDENTITY, 4, payload)
+    assert words is None or words == WORDS[:12]
+
+
+def test_salvage_needs_the_bytes_up_to_the_seam_and_no_more():
+    needed = 1 + 4 + 4 + 12
+    for end in range(len(PAYLOAD) + 1):
+        found = layout.salvage_z(sample_header(), IDENTITY, 4, PAYLOAD[:end])
+        assert found == (WORDS[:12] if end >= needed else None), end
+
+
+def test_salvage_survives_any_flip_behind_the_seam_and_none_before():
+    needed = 1 + 4 + 4 + 12
+    # The context digest belongs to y: z is proven without it.
+    digest = range(8 * 5, 8 * 9)
+    for bit in range(8 * len(PAYLOAD)):
+        flipped = bytearray(PAYLOAD)
+        flipped[bit // 8] ^= 1 << bit % 8
+        found = layout.salvage_z(sample_header(), IDENTITY, 4, bytes(flipped))
+        survives = bit >= 8 * needed or bit in digest
+        assert found == (WORDS[:12] if survives else None), bit
+
+
+# --- INDEX, METADATA ------------------------------------------------------------------------------------------------
+
+
+def test_index_written_out():
+    assert layout.INDEX.build([0, 300, 5]) == b"\x00\xac\x02\x05"
+    assert list(layout.INDEX.parse(b"\x00\xac\x02\x05")) == [0, 300, 5]
+
+
+def test_metadata_written_out():
+    data = layout.METADATA.build({"type": 1, "part": 2, "parts": 300, "data": b"icc"})
+    assert data == b"\x01\x02\xac\x02icc"

@@ -1,0 +1,149 @@
+"""What is written, and where: order, repetition of the header, cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robuststream.container import layout
+from robuststream.container.packets import Header, Kind, Metadata, Packet, Tile
+from robuststream.container.reader import scan
+from robuststream.container.writer import HEADER_INTERVAL, write_stream
+from tests.helpers import packet, random_tiles, sample_header, sample_stream, varint
+
+
+def packets(data: bytes) -> list[Packet]:
+    found = list(scan(data))
+    assert all(isinstance(item, Packet) for item in found)
+    return found
+
+
+def order(data: bytes) -> str:
+    """The kinds' letters, with a tile's number instead of T."""
+    return "".join(str(item.number) if item.kind == Kind.TILE else chr(item.kind) for item in packets(data))
+
+
+def test_whole_stream_equals_one_built_by_hand():
+    header = sample_header(64, 32)
+    first, second = random_tiles(header)
+    head = layout.build_header(header)
+    identity = layout.stream_id(head, [first, second])
+    bodies = [
+        packet(Kind.TILE, identity, tile.index, layout.build_tile(header, identity, tile)) for tile in (first, second)
+    ]
+    header_packet = packet(Kind.HEADER, identity, 0, head)
+    distances = varint(0) + varint(len(bodies[0]) + len(header_packet))
+    index = packet(Kind.INDEX, identity, 0, distances)
+    expected = header_packet + index + bodies[0] + header_packet + bodies[1] + header_packet
+    assert write_stream(header, [first, second]) == expected
+
+
+def test_same_arguments_give_the_same_bytes():
+    header, tiles, data = sample_stream()
+    copies = [Tile(tile.index, bytes(bytearray(tile.words)), tile.digest, tile.z_words) for tile in tiles]
+    assert write_stream(replace(header), copies, Metadata()) == data
+
+
+def test_metadata_count_of_the_caller_does_not_matter():
+    header, tiles, data = sample_stream()
+    assert write_stream(replace(header, metadata_packets=7), tiles) == data
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [(lambda tiles: tiles[:-1], "missing"), (lambda tiles: tiles[::-1], "order"), (lambda tiles: [*tiles, tiles[0]], "more")],
+)
+def test_tiles_must_be_all_and_in_order(change, where):
+    header = sample_header()
+    with pytest.raises(ValueError, match="6 tiles"):
+        write_stream(header, change(random_tiles(header)))
+
+
+def test_canonical_order_of_several_tiles():
+    assert order(sample_stream()[2]) == "Hi012H345H"
+    assert order(sample_stream(metadata=Metadata(icc=b"i", exif=b"e", xmp=b"x"))[2]) == "Hmmmi012H345H"
+
+
+def test_a_single_tile_has_a_header_on_either_side():
+    assert order(sample_stream(sample_header(20, 10))[2]) == "Hi0H"
+
+
+def test_metadata_is_split_and_comes_in_the_order_of_types():
+    metadata = Metadata(icc=bytes(layout.METADATA_PART), exif=b"", xmp=b"x" * (2 * layout.METADATA_PART + 1))
+    notes = [item for item in packets(sample_stream(metadata=metadata)[2]) if item.kind == Kind.METADATA]
+    fields = [layout.METADATA.parse(item.payload) for item in notes]
+    assert [item.number for item in notes] == list(range(5))
+    assert [(item.type, item.part, item.parts, len(item.data)) for item in fields] == [
+        (1, 0, 1, layout.METADATA_PART),
+        (2, 0, 1, 0),
+        (3, 0, 3, layout.METADATA_PART),
+        (3, 1, 3, layout.METADATA_PART),
+        (3, 2, 3, 1),
+    ]
+
+
+def stretches(data: bytes) -> list[list[Packet]]:
+    """What stands between one HEADER and the next."""
+    found: list[list[Packet]] = []
+    for item in packets(data):
+        if item.kind == Kind.HEADER:
+            found.append([])
+        else:
+            found[-1].append(item)
+    assert found.pop() == []
+    return found
+
+
+@given(st.lists(st.integers(2, 6000), min_size=1, max_size=24))
+def test_a_header_is_never_farther_than_the_interval(sizes):
+    header = sample_header(32 * len(sizes), 32)
+    tiles = [Tile(index, bytes(4 * size), 7, 2) for index, size in enumerate(sizes)]
+    data = write_stream(header, tiles)
+    for stretch in stretches(data):
+        assert sum(item.size for item in stretch) <= HEADER_INTERVAL or len(stretch) == 1
+    if len(tiles) > 1:
+        middle = [item for item in packets(data)]
+        place = next(n for n, item in enumerate(middle) if (item.kind, item.number) == (Kind.TILE, len(tiles) // 2))
+        assert middle[place - 1].kind == Kind.HEADER
+
+
+def test_a_packet_longer_than_the_interval_stands_alone():
+    header = sample_header(96, 32)
+    tiles = [Tile(index, bytes(size), 7, 2) for index, size in enumerate([40, 40000, 40])]
+    assert order(write_stream(header, tiles)) == "Hi0H1H2H"
+
+
+@given(st.lists(st.integers(2, 4000), min_size=1, max_size=12), st.booleans())
+def test_index_points_at_every_tile(sizes, notes):
+    header = sample_header(32 * len(sizes), 32)
+    tiles = [Tile(index, bytes(4 * size), 7, 2) for index, size in enumerate(sizes)]
+    found = packets(write_stream(header, tiles, Metadata(xmp=b"x" * 40000) if notes else None))
+    index = next(item for item in found if item.kind == Kind.INDEX)
+    at, pointed = index.offset + index.size, []
+    for distance in layout.INDEX.parse(index.payload):
+        at += distance
+        pointed.append(at)
+    assert pointed == [item.offset for item in found if item.kind == Kind.TILE]
+
+
+def test_cost_of_robustness():
+    """A 768 x 512 picture with 256 px tiles of ordinary size and a name of ordinary length."""
+    header = Header(768, 512, 256, bytes(16), bytes(16), model_name="mbt2018-mean-64-96")
+    tiles = random_tiles(header, words=900)
+    found = packets(write_stream(header, tiles))
+    framing = [item.size - len(tiles[item.number].words) for item in found if item.kind == Kind.TILE]
+    assert len(framing) == 6
+    assert max(framing) <= 28
+    assert sum(item.size for item in found if item.kind != Kind.TILE) <= 320
+
+
+def test_largest_tile_payload_still_costs_28_bytes():
+    header = Header(256 * 127, 256, 256, bytes(16), bytes(16))
+    tile_bytes = layout.MAX_PAYLOAD - 12
+    tiles = [Tile(index, bytes(8), 0, 2) for index in range(126)]
+    tiles.append(Tile(126, bytes(tile_bytes), 0, tile_bytes // 4))
+    last = [item for item in packets(write_stream(header, tiles)) if item.kind == Kind.TILE][-1]
+    assert last.size - tile_bytes <= 28
