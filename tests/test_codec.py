@@ -1,0 +1,314 @@
+"""Whole encode and decode: exact round trips, containment, and what callers are told."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import robuststream as rs
+from robuststream.codec import analyse
+from robuststream.concealment import Mask
+from robuststream.container.packets import Colour, Header, Metadata
+from robuststream.container.reader import read_stream
+from robuststream.container.report import Outcome, Rule
+from robuststream.container.writer import write_stream
+from robuststream.faults import drop_tiles, flip_bits
+from robuststream.freezing import ARCHITECTURES
+from robuststream.latents import decode_latents, encode_latents
+from robuststream.tiling import Grid
+from robuststream.windows import synthesis_reach
+from tests.small import SAMPLE, model, net, picture
+
+
+def quiet(data: bytes, small: rs.Model, **options: bool) -> rs.Decoded:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rs.DamageWarning)
+        return rs.decode(data, small, **options)
+
+
+def per_tile_latents(image: np.ndarray, small: rs.Model, grid: Grid) -> torch.Tensor:
+    """The latents the encoder meant, straight from CompressAI's formulas and one tile at a time."""
+    y = analyse(torch.from_numpy(image).permute(2, 0, 1), small, grid)
+    exact = torch.zeros(y.shape, dtype=torch.int64)
+    for index in range(grid.tiles):
+        place = (slice(None), *grid.latent_box(index).slices())
+        piece = y[place][None].double()
+        z = small.prior.analyse(y[place][None])["z"].double()
+        medians = small.parts.medians.double()[None, :, None, None]
+        z_hat = torch.round(z - medians / 4096) * 4096 + medians
+        means = small._exact["h_s"](z_hat).chunk(2, 1)[1]
+        exact[place] = (torch.round(piece - means / 4096) * 4096 + means)[0].long()
+    return exact
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("size", [(1, 1), (37, 150), (128, 64), (130, 129)])
+def test_round_trip_is_exact(architecture: str, size: tuple[int, int]) -> None:
+    image = picture(*size)
+    small = model(architecture)
+    data = rs.encode(image, small, tile=64)
+    out = rs.decode(data, small, strict=True)
+    assert out.report.exact
+    assert out.report.intact
+    assert out.image.size == size[::-1]
+    assert out.tensor.shape == (3, *size)
+    assert out.mask.shape == size
+    assert not out.mask.any()
+    assert rs.encode(image, small, tile=64) == data
+
+
+def test_latents_are_those_of_a_straightforward_reference() -> None:
+    image = picture(130, 200)
+    small = model()
+    grid = Grid(200, 130, 64, small.latent_stride, small.factor)
+    out = rs.decode(rs.encode(image, small, tile=64), small)
+    assert torch.equal(out.latents.long(), per_tile_latents(image, small, grid))
+
+
+def test_pixels_are_compressais() -> None:
+    """The same latents through CompressAI's own synthesis transform."""
+    image = picture(128, 192)
+    out = rs.decode(rs.encode(image, model(), tile=64), model())
+    with torch.no_grad():
+        expected = net("mbt2018-mean").g_s(out.latents[None].float() / 4096)[0].clamp(0, 1)
+    assert torch.allclose(out.tensor, expected, atol=1e-5)
+
+
+def test_tile_batches_do_not_matter() -> None:
+    small = model()
+    grid = Grid(320, 256, 64, small.latent_stride, small.factor)
+    y = analyse(torch.from_numpy(picture(256, 320)).permute(2, 0, 1), small, grid)
+    together = encode_latents(y, small, grid)
+    stream = read_stream(rs.encode(picture(256, 320), small, tile=64))
+    assert [tile.words for tile in together] == [stream.tiles[index].words for index in range(grid.tiles)]
+    one_by_one = decode_latents(stream, small, grid, batch=1)
+    assert torch.equal(decode_latents(stream, small, grid).latents, one_by_one.latents)
+
+
+def test_every_bit_of_a_small_stream() -> None:
+    """One flipped bit: always told, at most one tile lost, all other latents identical."""
+    small = model(n=2, m=3)
+    data = rs.encode(picture(128, 128), small, tile=64)
+    grid = Grid(128, 128, 64, small.latent_stride, small.factor)
+    whole = decode_latents(read_stream(data), small, grid).latents
+    boxes = [(slice(None), *grid.latent_box(index).slices()) for index in range(grid.tiles)]
+    for bit in range(8 * len(data)):
+        hurt = bytearray(data)
+        hurt[bit >> 3] ^= 1 << (bit & 7)
+        decoded = decode_latents(read_stream(bytes(hurt)), small, grid)
+        assert decoded.report.findings, bit
+        outcomes = {tile.index: tile.outcome for tile in decoded.report.tiles}
+        exact = [index for index, outcome in outcomes.items() if outcome == Outcome.EXACT]
+        assert len(exact) >= grid.tiles - 1, bit
+        for index in exact:
+            assert torch.equal(decoded.latents[boxes[index]], whole[boxes[index]]), (bit, index)
+
+
+def test_every_truncation_of_a_small_stream() -> None:
+    small = model(n=2, m=3)
+    data = rs.encode(picture(128, 128), small, tile=64)
+    grid = Grid(128, 128, 64, small.latent_stride, small.factor)
+    places = {tile.index: tile.offset + tile.size for tile in read_stream(data).report.tiles if tile.size}
+    for length in range(len(data)):
+        try:
+            stream = read_stream(data[:length])
+        except (rs.NotARobustStream, rs.DamagedStream):
+            assert length < 120  # inside the first header
+            continue
+        assert stream.report.findings
+        decoded = decode_latents(stream, small, grid)
+        for tile in decoded.report.tiles:
+            assert (tile.outcome == Outcome.EXACT) == (places[tile.index] <= length)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_lost_tiles_are_masked_and_the_rest_is_identical(architecture: str) -> None:
+    small = model(architecture)
+    data = rs.encode(picture(256, 256), small, tile=64)
+    whole = rs.decode(data, small)
+    out = quiet(drop_tiles(data, tiles=[5, 10]), small)
+    missing = out.mask == Mask.MISSING
+    assert missing[64:128, 64:128].all()
+    assert missing[128:192, 128:192].all()
+    assert missing.sum() == 2 * 64 * 64
+    before, after = synthesis_reach(small.parts.networks["g_s"])
+    assert out.mask[64 - before, 64] == Mask.TOUCHED
+    assert out.mask[63 - before, 64] == Mask.EXACT
+    assert out.mask[191 + after, 128] == Mask.TOUCHED
+    assert out.mask[192 + after, 128] == Mask.EXACT
+    # Nothing is wrong in silence: what the mask calls exact is equal, to the last bit of the float.
+    exact = torch.from_numpy(out.mask == Mask.EXACT)
+    assert torch.equal(out.tensor[:, exact], whole.tensor[:, exact])
+    assert out.report.exact is False
+    assert {f.tile for f in out.report.findings if f.rule == Rule.TILE_MISSING} == {5, 10}
+
+
+def test_z_survives_a_hit_in_y() -> None:
+    small = model()
+    data = rs.encode(picture(128, 128), small, tile=64)
+    tile = read_stream(data).report.tiles[2]
+    assert tile.offset is not None
+    assert tile.size is not None
+    at = tile.offset + tile.size - 6
+    hurt = data[:at] + bytes((data[at] ^ 0x55,)) + data[at + 1 :]
+    out = quiet(hurt, small)
+    assert out.report.tiles[2].outcome == Outcome.CONCEALED
+    assert out.report.tiles[2].z_salvaged
+    assert (out.mask[64:128, 0:64] == Mask.CONCEALED).all()
+    grid = Grid(128, 128, 64, small.latent_stride, small.factor)
+    stream = read_stream(data)
+    y = analyse(torch.from_numpy(picture(128, 128)).permute(2, 0, 1), small, grid)
+    z = small.prior.analyse(y[(slice(None), *grid.latent_box(2).slices())][None])["z"].double()
+    medians = small.parts.medians.double()[None, :, None, None]
+    means = small._exact["h_s"](torch.round(z - medians / 4096) * 4096 + medians).chunk(2, 1)[1]
+    assert torch.equal(out.latents[(slice(None), *grid.latent_box(2).slices())].double(), means[0])
+    assert stream.salvaged == {}
+
+
+def test_damage_warns_and_strict_refuses() -> None:
+    data = drop_tiles(rs.encode(picture(128, 128), model(), tile=64), tiles=[1])
+    with pytest.warns(rs.DamageWarning, match="1 of 4 tiles"):
+        rs.decode(data, model())
+    with pytest.raises(rs.DamagedStream, match="ROBS-TILE-MISSING"):
+        rs.decode(data, model(), strict=True)
+
+
+def test_exact_but_not_intact() -> None:
+    data = rs.encode(picture(64, 64), model(), tile=64) + b"trailing"
+    out = rs.decode(data, model())
+    assert out.report.exact
+    assert not out.report.intact
+    assert not out.mask.any()
+
+
+def test_desync_is_found_before_symbols_are_trusted() -> None:
+    """An encoder with other parameters: its stream is whole, its CRCs hold, and only the digest tells."""
+    small = model()
+    stream = read_stream(rs.encode(picture(128, 128), small, tile=64))
+    tiles = [stream.tiles[index] for index in range(4)]
+    forged = type(tiles[1])(1, tiles[1].words, tiles[1].digest ^ 1, tiles[1].z_words)
+    data = write_stream(stream.header, [tiles[0], forged, *tiles[2:]])
+    out = quiet(data, small)
+    assert out.report.tiles[1].outcome == Outcome.CONCEALED
+    assert [f.rule for f in out.report.findings] == [Rule.DESYNC]
+    with pytest.raises(rs.ContextDesync, match="tile 1"):
+        rs.decode(data, small, strict=True)
+
+
+def test_words_that_do_not_end_right_are_not_trusted() -> None:
+    small = model()
+    stream = read_stream(rs.encode(picture(64, 128), small, tile=64))
+    tiles = [stream.tiles[0], stream.tiles[1]]
+    longer = type(tiles[1])(1, tiles[1].words + bytes(4), tiles[1].digest, tiles[1].z_words)
+    out = quiet(write_stream(stream.header, [tiles[0], longer]), small)
+    assert out.report.tiles[1].outcome == Outcome.CONCEALED
+    assert [f.rule for f in out.report.findings] == [Rule.ENTROPY]
+
+
+def test_wrong_models_are_named() -> None:
+    data = rs.encode(picture(64, 64), model(), tile=64)
+    with pytest.raises(rs.ModelMismatch, match="use the one that encoded it"):
+        rs.decode(data, model(n=2, m=3))
+    with pytest.raises(rs.ModelNotFound, match="no installed model"):
+        rs.decode(data)
+
+
+def test_another_synthesis_transform_is_named_as_such() -> None:
+    from dataclasses import replace
+
+    small = model()
+    header = read_stream(rs.encode(picture(64, 64), small, tile=64))
+    data = write_stream(replace(header.header, synthesis_digest=bytes(16)), [header.tiles[0]])
+    with pytest.raises(rs.ModelMismatch, match="another synthesis transform"):
+        rs.decode(data, small)
+
+
+def test_declared_sizes_are_checked_before_anything_is_made() -> None:
+    small = model()
+    header = Header(1 << 31, 1 << 31, 64, small.parameters_digest, small.synthesis_digest)
+    tile = read_stream(rs.encode(picture(64, 64), small, tile=64)).tiles[0]
+    one = write_stream(Header(64, 64, 64, header.parameters_digest, header.synthesis_digest), [tile])
+    from robuststream.container.layout import build_header, build_packet
+
+    data = build_packet(ord("H"), read_stream(one).stream_id, 0, build_header(header)) + one
+    with pytest.raises(rs.ImageError, match="2147483648 x 2147483648"):
+        rs.decode(data, small)
+    with pytest.raises(rs.ImageError, match="limit of 1000"):
+        rs.encode(picture(64, 64), small, max_pixels=1000)
+
+
+def test_nothing_left() -> None:
+    data = drop_tiles(rs.encode(picture(64, 64), model(), tile=64), count=1)
+    with pytest.raises(rs.DamagedStream, match="none of the 1 tiles"):
+        rs.decode(data, model())
+
+
+@pytest.mark.parametrize(("tile", "mode"), [(0, "exact"), (-64, "exact"), (100, "exact"), (64, "native")])
+def test_impossible_settings(tile: int, mode: str) -> None:
+    with pytest.raises(ValueError, match="tile|mode"):
+        rs.encode(picture(64, 64), model(), tile=tile, mode=mode)
+
+
+def test_sources_and_metadata(tmp_path: Path) -> None:
+    from robuststream.images import to_image
+
+    exif = b"MM\0*\0\0\0\x08\0\0\0\0\0\0"
+    grey = to_image(np.repeat(picture(64, 64)[..., :1], 3, axis=2), Colour.GREY, Metadata(b"icc", exif, b"<x/>"))
+    data = rs.encode(grey, model(), tile=64)
+    (tmp_path / "a.robs").write_bytes(data)
+    path = tmp_path / "a.robs"
+    for source in (data, bytearray(data), memoryview(data), path, str(path), io.BytesIO(data)):
+        out = rs.decode(source, model())
+        assert out.image.mode == "L"
+        assert out.image.info["icc_profile"] == b"icc"
+        assert out.image.info["exif"] == b"Exif\0\0" + exif
+        assert out.image.info["xmp"] == b"<x/>"
+
+
+def test_threads_share_a_model_and_pickles_equal_it() -> None:
+    small = model()
+    data = rs.encode(picture(128, 128), small, tile=64)
+    wanted = rs.decode(data, small).latents
+    again = pickle.loads(pickle.dumps(small))
+    got: list[torch.Tensor] = []
+    threads = [threading.Thread(target=lambda: got.append(rs.decode(data, again).latents)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 4
+    assert all(torch.equal(latents, wanted) for latents in got)
+
+
+def test_the_bundled_model_decodes_by_digest() -> None:
+    data = rs.encode(SAMPLE)
+    out = rs.decode(data)
+    assert out.report.exact
+    original = np.asarray(Image.open(SAMPLE).convert("RGB"), float)
+    error = np.mean((np.asarray(out.image, float) - original) ** 2)
+    assert 10 * np.log10(255**2 / error) > 33
+    assert rs.verify(data).exact
+    assert rs.inspect(data).exact is None
+
+
+def test_random_damage_is_never_silent() -> None:
+    small = model(n=2, m=3)
+    data = rs.encode(picture(192, 192), small, tile=64)
+    whole = rs.decode(data, small)
+    for seed in range(60):
+        hurt = flip_bits(data, seed=seed, count=1 + seed % 12)
+        try:
+            out = quiet(hurt, small)
+        except rs.RobustStreamError:
+            continue
+        exact = torch.from_numpy(out.mask == Mask.EXACT)
+        assert torch.equal(out.tensor[:, exact], whole.tensor[:, exact])
+        assert out.report.findings

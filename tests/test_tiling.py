@@ -1,0 +1,65 @@
+"""Grids cover a picture once; windows give what the whole gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import robuststream.codec
+from robuststream import windows
+from robuststream.networks.floating import FloatingNetwork
+from robuststream.tiling import Box, Grid
+from tests.small import model, picture
+
+
+@given(st.integers(1, 700), st.integers(1, 700), st.sampled_from((64, 128, 256)))
+def test_every_latent_lies_in_one_tile(width: int, height: int, tile: int) -> None:
+    grid = Grid(width, height, tile, stride=16, factor=64)
+    count = np.zeros((grid.latents.height, grid.latents.width), int)
+    pixels = np.zeros((height, width), int)
+    for index in range(grid.tiles):
+        count[grid.latent_box(index).slices()] += 1
+        pixels[grid.pixel_box(index).slices()] += 1
+    assert (count == 1).all()
+    assert (pixels == 1).all()
+    assert grid.latents.height * 16 % 64 == 0
+    grouped = [index for _, group in grid.by_shape(range(grid.tiles), 3) for index in group]
+    assert sorted(grouped) == list(range(grid.tiles))
+
+
+@pytest.mark.parametrize("architecture", ["mbt2018-mean", "bmshj2018-factorized-relu"])
+def test_windows_give_what_the_whole_gives(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = model(architecture)
+    grid = Grid(333, 270, 64, small.latent_stride, small.factor)
+    pixels = torch.from_numpy(picture(270, 333)).permute(2, 0, 1)
+    whole = robuststream.codec.analyse(pixels, small, grid)
+    latents = torch.round(whole * 4096).to(torch.int32)
+    picture_whole = robuststream.codec.synthesise(latents, small, grid)
+    for window in (3, 7):
+        monkeypatch.setattr(windows, "WINDOW", window)
+        assert torch.allclose(robuststream.codec.analyse(pixels, small, grid), whole, atol=1e-4)
+        assert torch.allclose(robuststream.codec.synthesise(latents, small, grid), picture_whole, atol=1e-4)
+
+
+def test_halo_and_reach_are_what_the_network_shows() -> None:
+    """Change one latent and look: pixels change exactly within the reach."""
+    network = model().parts.networks["g_s"]
+    run = FloatingNetwork(network)
+    latents = torch.randn((1, 12, 11, 11), generator=torch.Generator().manual_seed(1))
+    changed = latents.clone()
+    changed[:, :, 5, 5] += 10
+    rows = (run(latents) != run(changed)).any(dim=1)[0].any(dim=1).nonzero().flatten()
+    before, after = windows.synthesis_reach(network)
+    assert (int(rows.min()), int(rows.max())) == (5 * 16 - before, 6 * 16 - 1 + after)
+    assert windows.synthesis_halo(network) == 2
+    assert windows.analysis_halo(model().parts.networks["g_a"]) == 2
+
+
+def test_boxes() -> None:
+    box = Box(2, 3, 5, 9)
+    assert (box.height, box.width) == (3, 6)
+    assert box.scaled(2) == Box(4, 6, 10, 18)
+    assert box.grown(3, 1, Box(0, 0, 5, 100)) == Box(0, 0, 5, 10)
