@@ -35,5 +35,7 @@ def test_the_check_can_fail(streams: Path) -> None:
 
 
 def test_the_tool_explains_itself() -> None:
-    done = subprocess.run([sys.executable, str(ROOT / "tools" / "cross_machine.py"), "-h"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "cross_machine.py"), "-h"], capture_output=True, text=True
+    )
     assert "other machines" in done.stdout

@@ -55,7 +55,9 @@ def test_compressai_and_back(architecture: str) -> None:
         b = thawed.decompress(ours["strings"], ours["shape"])["x_hat"]
     # Medians are rounded to 2^-12: pictures agree to that.
     assert (a - b).abs().max() < 5e-3
-    assert [len(s[0]) for s in ours["strings"]] == pytest.approx([len(s[0]) for s in theirs["strings"]], rel=0.01, abs=8)
+    assert [len(s[0]) for s in ours["strings"]] == pytest.approx(
+        [len(s[0]) for s in theirs["strings"]], rel=0.01, abs=8
+    )
 
 
 @pytest.mark.parametrize(

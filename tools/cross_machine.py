@@ -139,7 +139,7 @@ def decode_control(path: Path, model: rs.Model, arguments: argparse.Namespace) -
     model.prior._hyper_synthesis = lambda z_hat: (inputs.append(z_hat), network(z_hat))[1]
     decode_latents(stream, model, grid, batch=1 if arguments.one_by_one else 64)
     model.prior._hyper_synthesis = network
-    outputs = torch.cat([_unrounded(network, z_hat) for z_hat in inputs])
+    outputs = torch.cat([_unrounded(network, z_hat).flatten() for z_hat in inputs])
     return {"hash": _hash(outputs)}
 
 
@@ -208,7 +208,7 @@ def matrix(photos: list[Path]) -> list[dict[str, Any]]:
 
 def _decode_child(decoder: str, directory: Path, codec: str) -> list[dict[str, Any]]:
     text = _child(
-        decoder, ["decode", str(directory), "--codec", codec, *MACHINES[decoder][1]], may_crash=codec != "robuststream"
+        decoder, ["decode", str(directory), "--codec", codec, *MACHINES[decoder][1]], may_crash=codec == "compressai"
     )
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 

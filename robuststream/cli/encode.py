@@ -1,0 +1,59 @@
+"""`robuststream encode`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robuststream.cli.common import (
+    DEFAULT_PIXELS,
+    FINE,
+    STANDARD,
+    ForceOption,
+    ModelOption,
+    OutDirOption,
+    PixelsOption,
+    UsageError,
+    each,
+    named,
+    pair_up,
+    read_input,
+    write_output,
+)
+
+SUFFIX = ".robs"
+
+
+def encode(
+    paths: Annotated[list[Path], typer.Argument(metavar="IN... OUT", help="Pictures, and the stream; - is a pipe.")],
+    out_dir: OutDirOption = None,
+    tile: Annotated[int, typer.Option(help="Side of a tile in pixels; smaller ones lose less and cost more.")] = 256,
+    model: ModelOption = None,
+    force: ForceOption = False,
+    max_pixels: PixelsOption = DEFAULT_PIXELS,
+) -> None:
+    """Encode pictures (PNG, JPEG, WebP, TIFF, ...) into streams."""
+    pairs = pair_up(paths, out_dir, SUFFIX, force)
+
+    from PIL import Image
+
+    from robuststream.codec import encode as encode_picture
+    from robuststream.modelstore import load_model
+
+    # Pillow warns beyond this and refuses beyond twice this.
+    Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
+    coder = load_model(model)
+    if tile <= 0 or tile % coder.factor:
+        raise UsageError(f"--tile {tile} is not a positive multiple of {coder.factor}, the model's downsampling factor")
+
+    def one(pair: tuple[Path, Path]) -> int:
+        source, target = pair
+        with named(source):
+            picture = read_input(source) if source == STANDARD else source
+            data = encode_picture(picture, coder, tile=tile, max_pixels=max_pixels)
+        write_output(target, data)
+        return FINE
+
+    raise typer.Exit(each(pairs, one))

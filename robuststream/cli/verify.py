@@ -1,0 +1,57 @@
+"""`robuststream verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robuststream.cli.common import (
+    DAMAGED,
+    DEFAULT_PIXELS,
+    FINE,
+    ModelOption,
+    PixelsOption,
+    each,
+    label,
+    load,
+    named,
+    one_line,
+    read_input,
+)
+from robuststream.container.reader import read_stream
+
+
+def verify(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Streams; - is standard input.")],
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Decode the entropy as well and compare all digests; needs the model.")
+    ] = False,
+    model: ModelOption = None,
+    max_pixels: PixelsOption = DEFAULT_PIXELS,
+) -> None:
+    """Check streams: every byte of the container, and with --decode every entropy parameter."""
+    decoder = load(model) if decode else None
+
+    def one(path: Path) -> int:
+        data = read_input(path)
+        with named(path):
+            if decode:
+                from robuststream import codec
+
+                report = codec.verify(data, decoder, max_pixels=max_pixels)
+            else:
+                report = read_stream(data).report
+        good = report.intact and (report.exact or not decode)
+        what = "every tile decodes to the encoder's latents" if decode else "the container is whole"
+        findings = len(report.findings) + report.findings_left_out
+        verdict = f"ok, {what}" if good else f"damaged, {findings} finding{'s' * (findings != 1)}"
+        print(f"{label(path)}: {verdict} ({report.header.tiles} tiles, {report.file_bytes} bytes)")
+        for finding in report.findings:
+            print(f"  {one_line(str(finding))}")
+        if report.findings_left_out:
+            print(f"  and {report.findings_left_out} more")
+        return FINE if good else DAMAGED
+
+    raise typer.Exit(each(files, one))

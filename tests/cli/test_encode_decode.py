@@ -1,0 +1,194 @@
+"""`encode` and `decode`: the library's own calls are the oracle."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import robuststream as rs
+from robuststream.cli import common
+from tests.cli.conftest import Files, Run
+from tests.small import model
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_there_and_back(run: Run, files: Files, tmp_path: Path) -> None:
+    stream, out = tmp_path / "a.robs", tmp_path / "a.png"
+    done = run("encode", files.photo, stream, "--tile", 64, "--model", files.model)
+    assert (done.code, done.out, done.err) == (0, b"", "")
+    assert stream.read_bytes() == files.stream.read_bytes()
+    done = run("decode", stream, out)
+    assert (done.code, done.out, done.err) == (0, b"", "")
+    np.testing.assert_array_equal(pixels(out), np.asarray(rs.decode(files.stream.read_bytes(), model()).image))
+
+
+def test_the_bundled_model_is_the_default(run: Run, files: Files, tmp_path: Path) -> None:
+    assert run("encode", files.photo, tmp_path / "a.robs").code == 0
+    header = rs.inspect(tmp_path / "a.robs").header
+    assert header.parameters_digest == rs.load_model().parameters_digest
+    assert header.tile == 256
+
+
+def test_through_pipes(run: Run, files: Files) -> None:
+    encoded = run("encode", "-", "-", "--tile", 64, "--model", files.model, stdin=files.photo.read_bytes())
+    assert (encoded.code, encoded.err) == (0, "")
+    assert encoded.out == files.stream.read_bytes()
+    for format, name in ((None, "PNG"), ("jpeg", "JPEG"), ("WebP", "WEBP"), ("tif", "TIFF")):
+        options = ["--format", format] if format else []
+        decoded = run("decode", "-", "-", *options, stdin=encoded.out)
+        assert (decoded.code, decoded.err) == (0, "")
+        assert Image.open(io.BytesIO(decoded.out)).format == name
+
+
+def test_many_inputs(run: Run, files: Files, tmp_path: Path) -> None:
+    photos = []
+    for name in ("a", "b"):
+        photos.append(tmp_path / f"{name}.png")
+        photos[-1].write_bytes(files.photo.read_bytes())
+    folder = tmp_path / "new" / "streams"
+    done = run("encode", *photos, "--out-dir", folder, "--tile", 64, "--model", files.model)
+    assert (done.code, done.err) == (0, "")
+    assert {path.name for path in folder.iterdir()} == {"a.robs", "b.robs"}
+    done = run("decode", *folder.iterdir(), "--out-dir", tmp_path / "out", "--format", "webp")
+    assert done.code == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.webp", "b.webp"}
+    assert Image.open(tmp_path / "out" / "a.webp").format == "WEBP"
+
+
+def test_a_folder_as_the_last_argument(run: Run, files: Files, tmp_path: Path) -> None:
+    assert run("decode", files.stream, tmp_path).code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_one_bad_input_does_not_stop_the_others(run: Run, files: Files, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.robs"
+    done = run("decode", missing, files.lost, files.stream, "--out-dir", tmp_path / "out")
+    assert done.code == 2
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"lost.png", "photo.png"}
+    error, warning = done.err.splitlines()
+    assert error.startswith(f"robuststream: error: {missing}: ")
+    assert warning.startswith(f"robuststream: warning: {files.lost}: 1 of 6 tiles are not exact: ROBS-TILE-MISSING")
+
+
+class TestDamaged:
+    def test_a_picture_is_written(self, run: Run, files: Files, tmp_path: Path) -> None:
+        done = run("decode", files.lost, tmp_path / "a.png", "--mask", tmp_path / "mask.png")
+        assert done.code == 2
+        with pytest.warns(rs.DamageWarning):
+            decoded = rs.decode(files.lost.read_bytes(), model())
+        np.testing.assert_array_equal(pixels(tmp_path / "a.png"), np.asarray(decoded.image))
+        np.testing.assert_array_equal(pixels(tmp_path / "mask.png"), decoded.mask)
+        assert (decoded.mask == 3).any()
+
+    def test_none_when_strict(self, run: Run, files: Files, tmp_path: Path) -> None:
+        done = run("decode", files.lost, tmp_path / "a.png", "--mask", tmp_path / "mask.png", "--strict")
+        assert done.code == 2
+        assert done.error.startswith(f"robuststream: error: {files.lost}: ROBS-TILE-MISSING, tile 4")
+        assert not list(tmp_path.iterdir())
+
+    def test_exact_but_not_intact(self, run: Run, files: Files, tmp_path: Path) -> None:
+        done = run("decode", files.gap, tmp_path / "a.png")
+        assert done.code == 2
+        assert "damaged, but all tiles are exact: ROBS-GAP" in done.err
+        whole = rs.decode(files.stream.read_bytes(), model())
+        np.testing.assert_array_equal(pixels(tmp_path / "a.png"), np.asarray(whole.image))
+        assert run("decode", files.gap, tmp_path / "b.png", "--strict").code == 2
+        assert not (tmp_path / "b.png").exists()
+
+
+class TestOutputs:
+    @pytest.mark.parametrize("command", ["encode", "decode"])
+    def test_an_existing_one_is_refused(self, command: str, run: Run, files: Files, tmp_path: Path) -> None:
+        source = files.photo if command == "encode" else files.stream
+        out = tmp_path / "out.png"
+        out.write_bytes(b"precious")
+        done = run(command, source, out)
+        assert done.code == 1
+        assert f"{out}: exists already: use --force" in done.error
+        assert out.read_bytes() == b"precious"
+        assert run(command, source, out, "--force").code == 0
+        assert out.read_bytes() != b"precious"
+
+    def test_an_existing_mask_is_refused(self, run: Run, files: Files, tmp_path: Path) -> None:
+        (tmp_path / "mask.png").write_bytes(b"precious")
+        done = run("decode", files.stream, tmp_path / "a.png", "--mask", tmp_path / "mask.png")
+        assert (done.code, (tmp_path / "mask.png").read_bytes()) == (1, b"precious")
+        assert not (tmp_path / "a.png").exists()
+
+    def test_two_of_the_same_name(self, run: Run, files: Files, tmp_path: Path) -> None:
+        done = run("decode", files.stream, files.stream, "--out-dir", tmp_path)
+        assert done.code == 1
+        assert "same file" in done.error
+
+    @pytest.mark.parametrize(
+        "argv",
+        [
+            ["photo.robs"],
+            ["photo.robs", "gap.robs", "out.png"],
+            ["-", "--out-dir", "out"],
+            ["photo.robs", "gap.robs", "--out-dir", "out", "--mask", "m.png"],
+            ["photo.robs", "out.xyz"],
+            ["photo.robs", "out"],
+            ["photo.robs", "out.png", "--format", "gif"],
+            ["photo.robs", "nowhere/out.png"],
+            ["photo.robs", "out.png", "--nonsense"],
+            ["photo.robs", "out.png", "--max-pixels", "many"],
+            ["photo.robs", "out.png", "--max-pixels", "100"],
+            [],
+        ],
+    )
+    def test_usage(self, argv: list[str], run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(files.folder)
+        before = set(files.folder.iterdir())
+        done = run("decode", *argv)
+        assert done.code == 1
+        assert done.error
+        assert done.out == b""
+        assert set(files.folder.iterdir()) == before
+
+    def test_binary_data_is_kept_off_a_terminal(self, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        done = run("decode", files.stream, "-")
+        assert (done.code, done.out) == (1, b"")
+        assert "terminal" in done.error
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--tile", "100"], "--tile 100 is not a positive multiple of 64"),
+        (["--tile", "0"], "--tile 0 is not"),
+        (["--max-pixels", "500"], "--max-pixels"),
+    ],
+)
+def test_encode_refuses(options: list[str], reason: str, run: Run, files: Files, tmp_path: Path) -> None:
+    done = run("encode", files.photo, tmp_path / "a.robs", "--model", files.model, *options)
+    assert done.code == 1
+    assert reason in done.error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_progress_bar_only_at_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    done: list[int] = []
+
+    def work(number: int) -> int:
+        done.append(number)
+        return number % 3
+
+    assert common.each(list(range(5)), work) == 2
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert common.each(list(range(5)), work) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "100%" in err
+    assert done == [*range(5), *range(5)]

@@ -1,0 +1,163 @@
+"""`damage`, `freeze`, `demo`, and the program as a whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import robuststream as rs
+from robuststream import faults
+from robuststream.checksum import kernel
+from robuststream.cli import inspect as inspect_module
+from tests.cli.conftest import Files, Run
+from tests.small import model, net
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        ("options", "damage"),
+        [
+            (["--flip", 5], lambda data: faults.flip_bits(data, seed=7, count=5)),
+            (["--bit-error-rate", 0.001], lambda data: faults.flip_bits(data, seed=7, rate=0.001)),
+            (["--burst", 30], lambda data: faults.burst(data, seed=7, length=30)),
+            (["--burst", 30, "--bursts", 3], lambda data: faults.burst(data, seed=7, length=30, count=3)),
+            (["--zero-sectors", 1], lambda data: faults.zero_sectors(data, seed=7, count=1)),
+            (["--truncate", 99], lambda data: data[:99]),
+            (["--truncate", 0], lambda data: b""),
+            (["--drop-tiles", 2], lambda data: faults.drop_tiles(data, seed=7, count=2)),
+            (
+                ["--truncate", 900, "--flip", 3, "--drop-tiles", 1],
+                lambda data: faults.flip_bits(faults.drop_tiles(data, seed=7, count=1), seed=7, count=3)[:900],
+            ),
+        ],
+    )
+    def test_as_the_library(self, options: list[object], damage: Any, run: Run, files: Files, tmp_path: Path) -> None:
+        out = tmp_path / "out.robs"
+        done = run("damage", files.stream, out, "--seed", 7, *options)
+        assert (done.code, done.out, done.err) == (0, b"", "")
+        assert out.read_bytes() == damage(files.stream.read_bytes())
+        assert out.read_bytes() != files.stream.read_bytes()
+
+    def test_pipes(self, run: Run) -> None:
+        assert run("damage", "-", "-", "--seed", 1, "--truncate", 3, stdin=b"abcdef").out == b"abc"
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            [],
+            ["--seed", 1],
+            ["--flip", 1],
+            ["--seed", 1, "--flip", -1],
+            ["--seed", -1, "--flip", 1],
+            ["--seed", 1, "--flip", 10**9],
+            ["--seed", 1, "--bit-error-rate", 2],
+            ["--seed", 1, "--drop-tiles", 7],
+        ],
+    )
+    def test_usage(self, options: list[object], run: Run, files: Files, tmp_path: Path) -> None:
+        done = run("damage", files.stream, tmp_path / "out", *options)
+        assert done.code == 1
+        assert done.error
+        assert not list(tmp_path.iterdir())
+
+    def test_an_existing_output_is_refused(self, run: Run, files: Files, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        out.write_bytes(b"precious")
+        assert run("damage", files.stream, out, "--seed", 1, "--flip", 1).code == 1
+        assert out.read_bytes() == b"precious"
+        assert run("damage", files.stream, out, "--seed", 1, "--flip", 1, "--force").code == 0
+
+
+class TestFreeze:
+    def test_as_the_library(self, run: Run, tmp_path: Path) -> None:
+        checkpoint, out = tmp_path / "c.pth", tmp_path / "m.safetensors"
+        torch.save(net("mbt2018-mean").state_dict(), checkpoint)
+        texts = ["--name", "mine", "--licence", "CC0", "--attribution", "me"]
+        done = run("freeze", "mbt2018-mean", checkpoint, out, *texts)
+        assert (done.code, done.err) == (0, "")
+        frozen = rs.load_model(out)
+        assert frozen.parameters_digest == model().parameters_digest
+        assert frozen.synthesis_digest == model().synthesis_digest
+        assert frozen.name == "mine"
+        assert frozen.parts.texts["licence"] == "CC0"
+        assert frozen.parts.texts["attribution"] == "me"
+        text = done.out.decode()
+        assert frozen.parameters_digest.hex() in text
+        assert text.count("sums below 2^") == len(frozen.bounds["h_s"])
+        assert run("freeze", "mbt2018-mean", checkpoint, out).code == 1
+
+    @pytest.mark.parametrize(
+        ("architecture", "content"),
+        [("mbt2018-mean", None), ("mbt2018-mean", b"words"), ("nonsense", b"words"), ("mbt2018-mean", b"")],
+    )
+    def test_refused(self, architecture: str, content: bytes | None, run: Run, tmp_path: Path) -> None:
+        checkpoint = tmp_path / "c.pth"
+        if content is not None:
+            checkpoint.write_bytes(content)
+        done = run("freeze", architecture, checkpoint, tmp_path / "m.safetensors")
+        assert done.code == 1
+        assert done.error
+        assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_demo_passes_its_arguments_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Path | None, Path]] = []
+    monkeypatch.setattr("robuststream.cli.demo.demo", lambda photo, out: calls.append((photo, out)))
+    assert run("demo").code == 0
+    assert run("demo", "a.png", "--out", "b").code == 0
+    assert calls == [(None, Path("demo")), (Path("a.png"), Path("b"))]
+
+
+class TestProgram:
+    def test_version(self, run: Run) -> None:
+        done = run("--version")
+        assert (done.code, done.err) == (0, "")
+        assert done.out.decode() == f"robuststream {rs.__version__} (CRC-32C by {kernel})\n"
+
+    @pytest.mark.parametrize("command", [[], ["encode"], ["decode"], ["inspect"], ["verify"], ["damage"], ["freeze"]])
+    def test_help(self, command: list[str], run: Run) -> None:
+        done = run(*command, "--help")
+        assert (done.code, done.err) == (0, "")
+        assert b"Usage" in done.out
+
+    @pytest.mark.parametrize("argv", [[], ["nonsense"], ["inspect"], ["--nonsense"], ["verify", "--nonsense"]])
+    def test_usage(self, argv: list[str], run: Run) -> None:
+        done = run(*argv)
+        assert (done.code, done.out) == (1, b"")
+        assert "--help" in done.error
+
+    def test_as_a_module(self) -> None:
+        done = subprocess.run([sys.executable, "-m", "robuststream", "nonsense"], capture_output=True, check=False)
+        assert done.returncode == 1
+        assert done.stdout == b""
+        assert done.stderr.startswith(b"robuststream: error: ")
+
+    def test_a_bug_of_ours(self, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(data: bytes) -> None:
+            raise KeyError("of\nsome kind")
+
+        monkeypatch.setattr(inspect_module, "read_stream", broken)
+        monkeypatch.delenv("ROBUSTSTREAM_DEBUG", raising=False)
+        done = run("inspect", files.stream)
+        assert done.code == 3
+        assert "a bug of ours, KeyError" in done.error
+        assert "report it" in done.error
+        monkeypatch.setenv("ROBUSTSTREAM_DEBUG", "1")
+        done = run("inspect", files.stream)
+        assert done.code == 3
+        assert "Traceback" in done.err
+        assert "in broken" in done.err
+
+    def test_stopped_by_hand(self, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+        def stop(data: bytes) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(inspect_module, "read_stream", stop)
+        done = run("inspect", files.stream)
+        assert done.code == 130
+        assert "Traceback" not in done.err

@@ -1,0 +1,409 @@
+"""Every damage to a small stream of several tiles: always told, never a foreign exception, no tile lost beside it."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robuststream.container import layout
+from robuststream.container.packets import Header, Kind, Metadata, Packet, Tile
+from robuststream.container.reader import Stream, read_stream, scan
+from robuststream.container.report import Rule, TileState
+from robuststream.container.writer import write_stream
+from robuststream.errors import DamagedStream, NotARobustStream, RobustStreamError, UnsupportedVersion
+from tests.helpers import packet, random_tiles, sample_header, sample_stream
+
+METADATA = Metadata(xmp=b"<x/>")
+HEADER, TILES, DATA = sample_stream(sample_header(64, 64), words=6, metadata=METADATA)
+PACKETS = [event for event in scan(DATA) if isinstance(event, Packet)]
+PIECES = [DATA[item.offset : item.offset + item.size] for item in PACKETS]
+IDENTITY = PACKETS[0].stream_id
+
+
+def rules(stream: Stream) -> set[Rule]:
+    return {finding.rule for finding in stream.report.findings}
+
+
+def read_damaged(data: bytes) -> Stream | None:
+    """Read, and see to all that must hold whatever happened; None where nothing can be read, which needs a reason."""
+    try:
+        stream = read_stream(data)
+    except RobustStreamError as error:
+        assert isinstance(error, (NotARobustStream, DamagedStream)), error
+        assert str(error)
+        return None
+    assert stream.report.findings
+    assert not stream.report.intact
+    assert stream.header.tiles == HEADER.tiles
+    for index, tile in stream.tiles.items():
+        assert tile == TILES[index]
+    for index, salvage in stream.salvaged.items():
+        assert index not in stream.tiles
+        assert salvage.words == TILES[index].words[: 4 * TILES[index].z_words]
+    states = {item.index: item.state for item in stream.report.tiles}
+    assert list(states) == list(range(HEADER.tiles))
+    assert {index for index, state in states.items() if state is TileState.INTACT} == set(stream.tiles)
+    for finding in stream.report.findings:
+        assert finding.message
+        if finding.start is not None:
+            assert 0 <= finding.start < finding.end <= len(data)
+    json.dumps(stream.report.to_json())
+    return stream
+
+
+def tiles_beside(start: int, end: int) -> set[int]:
+    """Tiles of whose packets no byte lies in [start, end)."""
+    return {
+        item.number
+        for item in PACKETS
+        if item.kind == Kind.TILE and (item.offset + item.size <= start or end <= item.offset)
+    }
+
+
+# --- Undamaged ------------------------------------------------------------------------------------------------------
+
+
+def test_undamaged_stream_comes_back_whole():
+    stream = read_stream(DATA)
+    report = stream.report
+    assert (report.intact, report.findings, report.exact) == (True, (), None)
+    assert list(stream.tiles.values()) == TILES
+    assert (stream.stream_id, stream.salvaged, stream.metadata) == (IDENTITY, {}, METADATA)
+    assert report.packets == {"HEADER": 3, "METADATA": 1, "INDEX": 1, "TILE": 4}
+    assert report.file_bytes == len(DATA)
+    assert report.entropy_bytes == sum(len(tile.words) for tile in TILES)
+    placed = [(item.offset, item.size) for item in PACKETS if item.kind == Kind.TILE]
+    assert [(item.offset, item.size) for item in report.tiles] == placed
+
+
+@given(
+    st.integers(1, 200),
+    st.integers(1, 200),
+    st.integers(30, 70),
+    st.sampled_from([0, 1]),
+    st.integers(2, 700),
+    st.binary(max_size=40_000) | st.none(),
+)
+def test_whatever_is_written_is_read(width, height, tile, checkpoints, words, icc):
+    header = sample_header(width, height, tile, checkpoints=checkpoints)
+    tiles = random_tiles(header, words)
+    stream = read_stream(write_stream(header, tiles, Metadata(icc=icc)))
+    assert stream.report.findings == ()
+    assert list(stream.tiles.values()) == tiles
+    assert stream.metadata == Metadata(icc=icc)
+
+
+# --- Every small damage ---------------------------------------------------------------------------------------------
+
+
+def test_every_flipped_bit():
+    for bit in range(8 * len(DATA)):
+        data = bytearray(DATA)
+        data[bit // 8] ^= 1 << bit % 8
+        stream = read_damaged(bytes(data))
+        assert stream is not None, bit
+        assert set(stream.tiles) >= tiles_beside(bit // 8, bit // 8 + 1), bit
+        assert len(stream.tiles) >= len(TILES) - 1, bit
+
+
+def test_every_truncation():
+    for end in range(len(DATA)):
+        stream = read_damaged(DATA[:end])
+        if end < len(PIECES[0]):
+            assert stream is None, end
+        else:
+            assert set(stream.tiles) == tiles_beside(end, len(DATA)), end
+
+
+def test_every_lost_beginning():
+    for start in range(1, len(DATA)):
+        stream = read_damaged(DATA[start:])
+        if start > PACKETS[-1].offset:
+            assert stream is None, start
+        else:
+            assert set(stream.tiles) == tiles_beside(0, start), start
+
+
+def test_every_deleted_byte():
+    for at in range(len(DATA)):
+        stream = read_damaged(DATA[:at] + DATA[at + 1 :])
+        assert set(stream.tiles) >= tiles_beside(at, at + 1), at
+
+
+@pytest.mark.parametrize("byte", [0x00, 0xB7, 0xFF])
+def test_one_byte_inserted_at_every_place(byte):
+    for at in range(len(DATA) + 1):
+        stream = read_damaged(DATA[:at] + bytes([byte]) + DATA[at:])
+        inside = {item.number for item in PACKETS if item.kind == Kind.TILE and item.offset < at < item.offset + item.size}
+        assert set(stream.tiles) >= set(range(len(TILES))) - inside, at
+
+
+# --- Whole packets --------------------------------------------------------------------------------------------------
+
+
+def test_every_dropped_packet():
+    for gone in range(len(PIECES)):
+        stream = read_damaged(b"".join(PIECES[:gone] + PIECES[gone + 1 :]))
+        lost = PACKETS[gone].number if PACKETS[gone].kind == Kind.TILE else None
+        assert set(stream.tiles) == set(range(len(TILES))) - {lost}, gone
+        expected = {Kind.TILE: Rule.TILE_MISSING, Kind.METADATA: Rule.METADATA, Kind.INDEX: Rule.INDEX}
+        assert expected.get(PACKETS[gone].kind, Rule.ORDER) in rules(stream), gone
+
+
+def test_every_duplicated_packet_at_every_place():
+    for copied in range(len(PIECES)):
+        for place in range(len(PIECES) + 1):
+            stream = read_damaged(b"".join([*PIECES[:place], PIECES[copied], *PIECES[place:]]))
+            assert list(stream.tiles.values()) == TILES, (copied, place)
+            expected = Rule.ORDER if PACKETS[copied].kind == Kind.HEADER else Rule.DUPLICATE
+            assert expected in rules(stream), (copied, place)
+
+
+def test_every_two_packets_swapped():
+    for one in range(len(PIECES)):
+        for other in range(one):
+            pieces = list(PIECES)
+            pieces[one], pieces[other] = pieces[other], pieces[one]
+            if pieces != PIECES:
+                stream = read_damaged(b"".join(pieces))
+                assert list(stream.tiles.values()) == TILES, (one, other)
+                assert Rule.ORDER in rules(stream), (one, other)
+
+
+@given(st.binary(max_size=600))
+def test_any_bytes_at_all(data):
+    with pytest.raises((NotARobustStream, DamagedStream)):
+        read_stream(data)
+
+
+@given(st.lists(st.tuples(st.integers(0, len(DATA) - 1), st.binary(min_size=1, max_size=90)), min_size=1, max_size=5))
+def test_any_overwritten_stretches(damages):
+    data = bytearray(DATA)
+    for at, junk in damages:
+        data[at : at + len(junk)] = junk
+    if bytes(data) != DATA:
+        stream = read_damaged(bytes(data))
+        if stream is not None:
+            untouched = [tiles_beside(at, max(at + len(junk), at + 1)) for at, junk in damages]
+            assert set(stream.tiles) >= set.intersection(*untouched)
+
+
+# --- What is wrong, by name -----------------------------------------------------------------------------------------
+
+
+def test_empty_input_and_other_files_are_not_ours():
+    with pytest.raises(NotARobustStream, match="empty"):
+        read_stream(b"")
+    with pytest.raises(NotARobustStream, match="89 50 4e 47"):
+        read_stream(b"\x89PNG\r\n\x1a\n" + bytes(100))
+
+
+def test_tiles_without_any_header_are_counted():
+    with pytest.raises(DamagedStream, match=r"no HEADER.*4 intact tiles"):
+        read_stream(b"".join(piece for piece, item in zip(PIECES, PACKETS, strict=True) if item.kind != Kind.HEADER))
+
+
+def test_header_only_at_the_end_is_enough():
+    rest = [piece for piece, item in zip(PIECES, PACKETS, strict=True) if item.kind != Kind.HEADER]
+    stream = read_damaged(b"".join([*rest, PIECES[0]]))
+    assert list(stream.tiles.values()) == TILES
+    assert rules(stream) == {Rule.ORDER}
+
+
+def test_z_is_salvaged_where_only_y_is_hit():
+    target = next(item for item in PACKETS if item.kind == Kind.TILE and item.number == 2)
+    data = bytearray(DATA)
+    data[target.offset + target.size - 6] ^= 0x10  # inside the last word
+    stream = read_damaged(bytes(data))
+    assert stream.salvaged[2].words == TILES[2].words[: 4 * TILES[2].z_words]
+    assert stream.report.tiles[2].state is TileState.DAMAGED
+    assert stream.report.tiles[2].z_salvaged
+    finding = stream.report.findings[0]
+    assert (finding.rule, finding.tile, finding.start) == (Rule.TILE_CRC, 2, target.offset)
+    assert len(stream.report.findings) == 1
+
+
+def test_z_is_salvaged_from_a_file_that_ends_in_y():
+    target = next(item for item in PACKETS if item.kind == Kind.TILE and item.number == 1)
+    stream = read_damaged(DATA[: target.offset + target.size - 9])
+    assert set(stream.salvaged) == {1}
+    assert Rule.TILE_CRC in rules(stream)
+
+
+def test_no_z_is_salvaged_without_checkpoints():
+    header = sample_header(64, 64, checkpoints=0)
+    data = bytearray(write_stream(header, random_tiles(header)))
+    target = next(item for item in scan(bytes(data)) if item.kind == Kind.TILE)
+    data[target.offset + target.size - 6] ^= 1
+    assert read_stream(bytes(data)).salvaged == {}
+
+
+def test_an_intact_copy_stands_in_for_a_damaged_tile():
+    target = next(n for n, item in enumerate(PACKETS) if item.kind == Kind.TILE)
+    broken = PIECES[target][:-1] + bytes([PIECES[target][-1] ^ 1])
+    stream = read_damaged(b"".join([*PIECES[:target], broken, *PIECES[target:]]))
+    assert list(stream.tiles.values()) == TILES
+    assert stream.salvaged == {}
+
+
+def test_two_streams_in_one_file():
+    _, other_tiles, other = sample_stream(HEADER, seed=2, words=6)
+    stream = read_damaged(DATA + other)
+    assert list(stream.tiles.values()) == TILES
+    assert Rule.FOREIGN in rules(stream)
+    assert stream.report.other_streams == (read_stream(other).stream_id.hex(),)
+    reverse = read_stream(other + DATA)
+    assert list(reverse.tiles.values()) == other_tiles
+    assert reverse.report.other_streams == (IDENTITY.hex(),)
+
+
+def test_tile_of_another_stream_is_not_taken():
+    """The same picture coded twice: a tile of the one, in the place of the other's."""
+    other = sample_stream(HEADER, seed=2, words=6)[2]
+    foreign = next(item for item in scan(other) if item.kind == Kind.TILE and item.number == 0)
+    place = next(n for n, item in enumerate(PACKETS) if item.kind == Kind.TILE and item.number == 0)
+    stream = read_damaged(
+        b"".join([*PIECES[:place], other[foreign.offset : foreign.offset + foreign.size], *PIECES[place + 1 :]])
+    )
+    assert 0 not in stream.tiles
+    assert {Rule.FOREIGN, Rule.TILE_MISSING} <= rules(stream)
+
+
+def forge(kind: int, number: int, payload: bytes, place: int = len(PIECES)) -> bytes:
+    """The stream with a valid packet put in."""
+    return b"".join([*PIECES[:place], packet(kind, IDENTITY, number, payload), *PIECES[place:]])
+
+
+def test_second_tile_that_differs_is_a_conflict_and_the_first_counts():
+    changed = Tile(3, TILES[0].words, TILES[0].digest, TILES[0].z_words)
+    stream = read_damaged(forge(Kind.TILE, 3, layout.build_tile(HEADER, IDENTITY, changed)))
+    assert list(stream.tiles.values()) == TILES
+    assert Rule.TILE_CONFLICT in rules(stream)
+
+
+def test_second_header_that_differs_is_a_conflict_and_the_first_counts():
+    payload = layout.build_header(sample_header(32, 32))
+    assert Rule.HEADER_CONFLICT in rules(read_damaged(forge(Kind.HEADER, 0, payload)))
+
+
+def test_tile_with_valid_crc_but_broken_payload_is_told():
+    place = next(n for n, item in enumerate(PACKETS) if item.kind == Kind.TILE)
+    pieces = list(PIECES)
+    pieces[place] = packet(Kind.TILE, IDENTITY, 0, b"\x02")
+    stream = read_damaged(b"".join(pieces))
+    assert set(stream.tiles) == {1, 2, 3}
+    assert Rule.TILE_FORMAT in rules(stream)
+
+
+def test_tile_outside_the_picture_is_told():
+    payload = layout.build_tile(HEADER, IDENTITY, TILES[0])
+    assert Rule.TILE_FORMAT in rules(read_damaged(forge(Kind.TILE, 9, payload)))
+
+
+def test_header_and_tiles_that_do_not_belong_together_are_told():
+    tiles = [Tile(tile.index, tile.words[:-1] + b"!", tile.digest, tile.z_words) for tile in TILES]
+    bodies = {tile.index: layout.build_tile(HEADER, IDENTITY, tile) for tile in tiles}
+    data = b"".join(
+        packet(Kind.TILE, IDENTITY, item.number, bodies[item.number]) if item.kind == Kind.TILE else piece
+        for item, piece in zip(PACKETS, PIECES, strict=True)
+    )
+    assert rules(read_stream(data)) == {Rule.STREAM_ID}
+
+
+def test_index_that_points_elsewhere_is_told():
+    data = b"".join(
+        packet(Kind.INDEX, IDENTITY, 0, item.payload[:-1] + bytes([item.payload[-1] ^ 1])) if item.kind == Kind.INDEX else piece
+        for item, piece in zip(PACKETS, PIECES, strict=True)
+    )
+    assert rules(read_stream(data)) == {Rule.INDEX}
+
+
+def test_unknown_critical_packet_is_refused_by_name():
+    with pytest.raises(UnsupportedVersion, match="0x58"):
+        read_stream(forge(ord("X"), 0, b"new"))
+
+
+@pytest.mark.parametrize("kind", [ord("x"), Kind.PARITY])
+def test_unknown_ancillary_packet_is_skipped(kind):
+    stream = read_stream(forge(kind, 0, b"new", place=3))
+    assert list(stream.tiles.values()) == TILES
+    assert stream.report.findings == ()
+
+
+def newer(payload: bytes) -> bytes:
+    return packet(Kind.HEADER, IDENTITY, 0, payload)
+
+
+def test_newer_versions():
+    payload = PACKETS[0].payload
+    with pytest.raises(UnsupportedVersion, match="version 2"):
+        read_stream(newer(b"\x02" + payload[1:]))
+    with pytest.raises(UnsupportedVersion, match="field 101"):
+        read_stream(newer(payload + b"\x65\x00"))
+    assert read_stream(newer(b"\x01\x09" + payload[2:])).header.version == (1, 9)
+
+
+def test_metadata_with_a_part_gone_is_left_out_and_told():
+    data = sample_stream(metadata=Metadata(icc=bytes(40_000), exif=b"exif"))[2]
+    target = [item for item in scan(data) if item.kind == Kind.METADATA][1]
+    stream = read_stream(data[: target.offset] + data[target.offset + target.size :])
+    assert stream.metadata == Metadata(exif=b"exif")
+    assert Rule.METADATA in rules(stream)
+    assert len(stream.tiles) == 6
+
+
+def test_metadata_that_breaks_the_rules_is_told():
+    place = next(n for n, item in enumerate(PACKETS) if item.kind == Kind.METADATA)
+    pieces = list(PIECES)
+    pieces[place] = packet(Kind.METADATA, IDENTITY, 0, b"\x80")
+    stream = read_stream(b"".join(pieces))
+    assert stream.metadata == Metadata()
+    assert Rule.METADATA in rules(stream)
+
+
+# --- Hostile sizes --------------------------------------------------------------------------------------------------
+
+
+def huge(tile: int) -> Header:
+    return sample_header(1 << 31, 1 << 31, tile)
+
+
+@pytest.mark.parametrize("tile", [1, 256, 1 << 31])
+def test_declared_size_allocates_nothing(tile):
+    payload = layout.build_header(huge(tile))
+    data = packet(Kind.HEADER, IDENTITY, 0, payload) + packet(Kind.TILE, IDENTITY, 0, b"\x02")
+    tracemalloc.start()
+    try:
+        stream = read_stream(data)
+        json.dumps(stream.report.to_json())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
+    assert stream.header.width == 1 << 31
+    assert stream.report.missing_tiles == huge(tile).tiles - 1
+    assert len(stream.report.tiles) == 1
+
+
+def hostile() -> Iterator[tuple[str, bytes]]:
+    header = packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header()))
+    lie = packet(Kind.TILE, IDENTITY, 1, b"", length=layout.MAX_PAYLOAD)[:-4]
+    yield "syncs", header + layout.SYNC * 20_000
+    yield "forged tiles", header + lie * 5000
+    yield "foreign packets", header + b"".join(packet(Kind.TILE, n.to_bytes(4, "big"), 0, b"") for n in range(5000))
+    yield "empty tiles", header + packet(Kind.TILE, IDENTITY, 1, b"") * 5000
+    yield "gaps", header + (b"x" + packet(ord("x"), IDENTITY, 0, b"")) * 5000
+
+
+@pytest.mark.parametrize(("name", "data"), list(hostile()), ids=[name for name, _ in hostile()])
+def test_findings_are_capped(name, data):
+    report = read_stream(data).report
+    assert not report.intact
+    assert len(report.findings) <= 1000
+    kept_or_counted = len(report.findings) + report.findings_left_out
+    assert kept_or_counted >= (4999 if name in ("foreign packets", "empty tiles", "gaps") else 1)
