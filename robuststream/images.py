@@ -37,7 +37,8 @@ _SETTINGS: Mapping[str, dict[str, Any]] = {
     "PNG": {},
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True},
-    "TIFF": {},
+    # libtiff, which compresses, cannot write EXIF's own directory.
+    "TIFF": {"compression": "raw"},
 }
 _GREY_MODES = ("1", "L")
 _COLOUR_MODES = ("P", "RGB", "RGBX", "YCbCr")

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robuststream.container.layout import WORD
 from robuststream.container.packets import Tile
 from robuststream.container.reader import Stream
 from robuststream.container.report import Finding, Outcome, Rule, StreamReport
 from robuststream.errors import ImageError
 from robuststream.model import Model
-from robuststream.priors.walk import DESYNC, DecodingWalk, EncodingWalk, TileData
+from robuststream.priors.walk import DESYNC, Z_ONLY, DecodingWalk, EncodingWalk, TileData, z_only
 from robuststream.tiling import Grid
 
 #: Tiles that go in lock-step; more gain nothing, and memory grows with them.
@@ -59,26 +60,27 @@ def decode_latents(stream: Stream, model: Model, grid: Grid, batch: int = BATCH)
     latents = torch.zeros(shape, dtype=torch.int32)
     outcomes = dict.fromkeys(range(grid.tiles), Outcome.MISSING)
     findings: list[Finding] = []
-    data = {index: TileData(tile.words, tile.digest) for index, tile in stream.tiles.items()}
-    data |= {index: TileData(salvage.words, None) for index, salvage in stream.salvaged.items()}
+    data = {index: TileData(tile.words, tile.digest, tile.z_words) for index, tile in stream.tiles.items()}
+    data |= {index: z_only(salvage.words) for index, salvage in stream.salvaged.items()}
     desync: int | None = None
     while data:
         again: dict[int, TileData] = {}
         for _, group in grid.by_shape(sorted(data), batch):
             decoded, faults = _decode_group([data[index] for index in group], model, grid, group)
             for position, index in enumerate(group):
-                fault, digest = faults[position], data[index].digest
-                if fault is None or digest is None:
+                fault = faults[position]
+                if fault in (None, Z_ONLY):
                     outcomes[index] = Outcome.EXACT if fault is None else Outcome.CONCEALED
                     latents[(slice(None), *grid.latent_box(index).slices())] = decoded[position]
                     continue
+                assert fault is not None
                 rule = Rule.DESYNC if fault == DESYNC else Rule.ENTROPY
                 findings.append(Finding(rule, fault, tile=index))
                 if fault == DESYNC and desync is None:
                     desync = index
-                z_words = stream.tiles[index].z_words
-                if z_words is not None:
-                    again[index] = TileData(data[index].words[: 4 * z_words], None)
+                whole = data[index]
+                if whole.digest is not None and whole.z_words is not None:
+                    again[index] = z_only(whole.words[: WORD * whole.z_words])
         # Symbols of a tile that failed are not trusted: it is decoded once more, up to z only.
         data = again
     return DecodedLatents(latents, stream.report.decoded(outcomes, tuple(findings)), desync)

@@ -231,13 +231,17 @@ def read_description(data: bytes) -> dict[str, Any]:
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or size > len(data) - 8:
         raise ValueError(f"{len(data)} bytes are too few, or no safetensors file")
-    metadata = json.loads(data[8 : 8 + size].decode()).get("__metadata__", {})
-    if METADATA_KEY not in metadata:
-        raise ValueError("a safetensors file, but without a robuststream model's description")
-    description = json.loads(metadata[METADATA_KEY])
+    try:
+        header = json.loads(data[8 : 8 + size].decode())
+        metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
+        description = json.loads(metadata[METADATA_KEY]) if METADATA_KEY in metadata else None
+    except RecursionError as error:
+        raise ValueError("its header is nested too deeply") from error
+    if not isinstance(description, dict):
+        raise ValueError("without a robuststream model's description")
     if description["format"] != FORMAT:
         raise ValueError(f"model format {description['format']}, this release reads {FORMAT}")
-    return dict(description)
+    return description
 
 
 def _parts_from(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ModelParts:
@@ -269,9 +273,9 @@ def _check_parts(parts: ModelParts) -> None:
         problem = f"g_a maps {analysis.channels} channels and g_s {synthesis.channels}"
     elif any(tensor.dtype != torch.int32 or tensor.ndim != 1 for tensor in (medians, thresholds)):
         problem = "medians and thresholds must be int32 with one dimension"
-    elif len(medians) == 0 or int(medians.abs().max()) > LIMIT:
+    elif len(medians) == 0 or not -LIMIT <= int(medians.min()) <= int(medians.max()) <= LIMIT:
         problem = "medians are missing or beyond 2^24"
-    elif (torch.diff(thresholds) < 0).any() or (len(thresholds) and int(thresholds.abs().max()) > LIMIT + 1):
+    elif (torch.diff(thresholds.long()) < 0).any() or (thresholds.long().abs() > LIMIT + 1).any():
         problem = "thresholds do not rise, or are beyond 2^24"
     elif parts.prior == FACTORIZED:
         if len(thresholds) or not len(medians) == parts.tables.rows == synthesis.channels[0]:

@@ -81,7 +81,7 @@ def _digests(path: Path) -> tuple[str, str] | None:
             file.seek(0)
             description = read_description(file.read(8 + size))
         return str(description["parameters_digest"]), str(description["synthesis_digest"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError) as error:
         log.warning("%s is passed over: %s", path, error)
         return None
 

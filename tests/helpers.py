@@ -59,12 +59,11 @@ def slow_rans(symbols: Sequence[int], rows: Sequence[int], tables: CdfTables) ->
     """The rANS string of one tile."""
     state, words = 1 << 31, []
 
-    def push(low: int, frequency: int, bits: int) -> None:
+    def room_for(frequency: int) -> None:
         nonlocal state
-        if state >= (1 << 31 >> bits << 32) * frequency:
+        if state >= (1 << 31 >> 16 << 32) * frequency:
             words.append(state & 0xFFFFFFFF)
             state >>= 32
-        state = (state // frequency << bits) + low + state % frequency
 
     for symbol, row in reversed(list(zip(symbols, rows, strict=True))):
         start, length = int(tables.lengths[:row].sum()), int(tables.lengths[row])
@@ -75,8 +74,11 @@ def slow_rans(symbols: Sequence[int], rows: Sequence[int], tables: CdfTables) ->
             value = escape
             digits = [raw >> 4 * k & 15 for k in range((raw.bit_length() + 3) // 4)]
             for digit in [*reversed(digits), len(digits)]:
-                push(digit << 12, 1 << 12, 16)
-        push(cdf[value], cdf[value + 1] - cdf[value], 16)
+                room_for(1 << 12)
+                state = state << 4 | digit
+        frequency = cdf[value + 1] - cdf[value]
+        room_for(frequency)
+        state = (state // frequency << 16) + cdf[value] + state % frequency
     words += [state >> 32, state & 0xFFFFFFFF]
     return b"".join(struct.pack("<I", word) for word in reversed(words))
 
@@ -106,9 +108,7 @@ def random_tiles(header: Header, words: int = 9, seed: int = 1) -> list[Tile]:
     """Tiles of random words; with checkpoints, the first third of the words is z's."""
     rng = np.random.default_rng(seed)
     z_words = max(2, words // 3) if header.checkpoints else None
-    return [
-        Tile(index, rng.bytes(4 * words), int(rng.integers(1 << 32)), z_words) for index in range(header.tiles)
-    ]
+    return [Tile(index, rng.bytes(4 * words), int(rng.integers(1 << 32)), z_words) for index in range(header.tiles)]
 
 
 def sample_stream(

@@ -6,6 +6,7 @@ import io
 import pickle
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 import robuststream as rs
 from robuststream.codec import analyse
 from robuststream.concealment import Mask
+from robuststream.container.layout import build_header, build_packet, build_tile
 from robuststream.container.packets import Colour, Header, Metadata
 from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome, Rule
@@ -194,7 +196,7 @@ def test_desync_is_found_before_symbols_are_trusted() -> None:
     small = model()
     stream = read_stream(rs.encode(picture(128, 128), small, tile=64))
     tiles = [stream.tiles[index] for index in range(4)]
-    forged = type(tiles[1])(1, tiles[1].words, tiles[1].digest ^ 1, tiles[1].z_words)
+    forged = replace(tiles[1], digest=tiles[1].digest ^ 1)
     data = write_stream(stream.header, [tiles[0], forged, *tiles[2:]])
     out = quiet(data, small)
     assert out.report.tiles[1].outcome == Outcome.CONCEALED
@@ -207,7 +209,7 @@ def test_words_that_do_not_end_right_are_not_trusted() -> None:
     small = model()
     stream = read_stream(rs.encode(picture(64, 128), small, tile=64))
     tiles = [stream.tiles[0], stream.tiles[1]]
-    longer = type(tiles[1])(1, tiles[1].words + bytes(4), tiles[1].digest, tiles[1].z_words)
+    longer = replace(tiles[1], words=tiles[1].words + bytes(4))
     out = quiet(write_stream(stream.header, [tiles[0], longer]), small)
     assert out.report.tiles[1].outcome == Outcome.CONCEALED
     assert [f.rule for f in out.report.findings] == [Rule.ENTROPY]
@@ -222,8 +224,6 @@ def test_wrong_models_are_named() -> None:
 
 
 def test_another_synthesis_transform_is_named_as_such() -> None:
-    from dataclasses import replace
-
     small = model()
     header = read_stream(rs.encode(picture(64, 64), small, tile=64))
     data = write_stream(replace(header.header, synthesis_digest=bytes(16)), [header.tiles[0]])
@@ -236,13 +236,42 @@ def test_declared_sizes_are_checked_before_anything_is_made() -> None:
     header = Header(1 << 31, 1 << 31, 64, small.parameters_digest, small.synthesis_digest)
     tile = read_stream(rs.encode(picture(64, 64), small, tile=64)).tiles[0]
     one = write_stream(Header(64, 64, 64, header.parameters_digest, header.synthesis_digest), [tile])
-    from robuststream.container.layout import build_header, build_packet
-
     data = build_packet(ord("H"), read_stream(one).stream_id, 0, build_header(header)) + one
     with pytest.raises(rs.ImageError, match="2147483648 x 2147483648"):
         rs.decode(data, small)
     with pytest.raises(rs.ImageError, match="limit of 1000"):
         rs.encode(picture(64, 64), small, max_pixels=1000)
+
+
+def test_more_tiles_than_bytes_are_not_called_exact() -> None:
+    """The container does not list what it never saw; the mask and the outcomes must."""
+    small = model()
+    stream = read_stream(rs.encode(picture(64, 64), small, tile=64))
+    header = replace(stream.header, width=64 * 64, height=64 * 64)
+    identity = bytes(4)
+    data = build_packet(ord("H"), identity, 0, build_header(header)) + build_packet(
+        ord("T"), identity, 0, build_tile(header, identity, stream.tiles[0])
+    )
+    assert len(data) < header.tiles
+    with pytest.warns(rs.DamageWarning, match="4095 of 4096 tiles"):
+        out = rs.decode(data, small)
+    assert out.report.exact is False
+    assert (out.mask == Mask.MISSING).sum() == 4095 * 64 * 64
+    assert (out.mask == Mask.EXACT).sum() < 64 * 64
+
+
+def test_z_that_does_not_decode_is_missing() -> None:
+    """A forged tile whose words are noise from the start: neither y nor z is trusted."""
+    small = model()
+    stream = read_stream(rs.encode(picture(64, 128), small, tile=64))
+    tile = stream.tiles[1]
+    forged = replace(tile, words=bytes(4) + b"\x01" + bytes(3) + tile.words[8:])
+    out = quiet(write_stream(stream.header, [stream.tiles[0], forged]), small)
+    assert out.report.tiles[1].outcome in (Outcome.MISSING, Outcome.CONCEALED)
+    seam = replace(tile, z_words=tile.z_words - 1 if tile.z_words and tile.z_words > 2 else 3)
+    out = quiet(write_stream(stream.header, [stream.tiles[0], seam]), small)
+    assert out.report.tiles[1].outcome == Outcome.MISSING
+    assert [finding.rule for finding in out.report.findings] == [Rule.ENTROPY, Rule.ENTROPY]
 
 
 def test_nothing_left() -> None:
@@ -253,7 +282,7 @@ def test_nothing_left() -> None:
 
 @pytest.mark.parametrize(("tile", "mode"), [(0, "exact"), (-64, "exact"), (100, "exact"), (64, "native")])
 def test_impossible_settings(tile: int, mode: str) -> None:
-    with pytest.raises(ValueError, match="tile|mode"):
+    with pytest.raises(ValueError, match=r"tile|mode"):
         rs.encode(picture(64, 64), model(), tile=tile, mode=mode)
 
 

@@ -323,6 +323,26 @@ class TestMetadata:
         exif.load(metadata.exif)
         assert dict(exif) == {ExifTags.Base.ImageDescription: "a dog"}
 
+    @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits"])
+    def test_a_compressed_tiff(self, compression: str, tmp_path: Path) -> None:
+        exif = Image.Exif()
+        exif[ExifTags.Base.Make] = "Maker"
+        exif[ExifTags.Base.Orientation] = ORIENTED
+        data = saved(self.image, "TIFF", compression=compression, exif=exif, icc_profile=ICC)
+        picture = read_picture(data)
+        assert picture.pixels.shape == (3, 12, 8)  # upright
+        assert picture.metadata.icc == ICC
+        assert picture.metadata.exif is not None
+        exif.load(picture.metadata.exif)
+        assert dict(exif) == {ExifTags.Base.Make: "Maker"}
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            image.info["exif"] = b"Exif\0\0" + EXIF
+            write_picture(image, tmp_path / "a.tif")
+        written = read_picture(tmp_path / "a.tif").metadata.exif
+        assert written is not None
+        assert facts(written) == facts(EXIF)
+
     def test_a_damaged_exif_block_stops_nothing(self, tmp_path: Path) -> None:
         for block in (b"II", b"nonsense and more of it", EXIF[:40]):
             image = to_image(noise(4, 4, 3), Colour.RGB, Metadata(exif=block))

@@ -69,9 +69,15 @@ def test_compressai_and_back(architecture: str) -> None:
         (lambda d, t: d["networks"]["g_s"][0].update(operation="eval"), "layer 0: operation 'eval'"),
         (lambda d, t: d["networks"]["g_s"][0]["attributes"].update(stride=0), "stride 0"),
         (lambda d, t: d["networks"]["g_s"][0]["attributes"].update(stride=2.0), "stride 2.0"),
+        (lambda d, t: d["networks"]["g_s"][0]["attributes"].update(padding=1), "does not scale sizes"),
+        (lambda d, t: d["networks"]["g_a"][0]["attributes"].update(padding=1), "does not scale sizes"),
         (lambda d, t: d["networks"]["h_s"][0]["attributes"].update(fraction_bits=52), "fraction_bits 52"),
         (lambda d, t: t.pop("h_s.0.weight"), "tensor 'h_s.0.weight' is missing"),
         (lambda d, t: t["h_s.0.weight"].fill_(2**31 - 1), "not exact"),
+        (lambda d, t: t["h_s.0.bias"].fill_(-(2**63)), "not exact"),
+        (lambda d, t: t["medians"].fill_(-(2**31)), "medians are missing or beyond"),
+        (lambda d, t: t["thresholds"].fill_(-(2**31)), "thresholds do not rise, or are beyond"),
+        (lambda d, t: d["networks"]["g_a"][1].update(operation="leaky_relu", attributes={"slope": "1_0e-2"}), "slope"),
         (lambda d, t: t["h_s.0.weight"].add_(1), "do not have the digest"),
         (lambda d, t: t["g_s.0.weight"].add_(1), "synthesis transform does not have the digest"),
         (lambda d, t: t["g_s.0.weight"].fill_(float("nan")), "not finite"),
@@ -96,6 +102,9 @@ def test_every_truncation_class_of_a_model_file(tmp_path: Path) -> None:
     for length in [*range(0, 200, 7), *range(200, len(data), 997)]:
         with pytest.raises(rs.UnsupportedModel):
             Model.from_bytes(data[:length])
+    for header in (b"[]", b"[" * 100_000, b'{"__metadata__":{"robuststream.model":"[]"}}'):
+        with pytest.raises(rs.UnsupportedModel):
+            Model.from_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(rs.UnsupportedModel, match="without a robuststream model"):
         Model.from_bytes(safetensors.torch.save({"a": torch.zeros(1)}))
     with pytest.raises(rs.ModelNotFound, match="cannot be read"):

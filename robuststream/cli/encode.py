@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -37,23 +39,32 @@ def encode(
     """Encode pictures (PNG, JPEG, WebP, TIFF, ...) into streams."""
     pairs = pair_up(paths, out_dir, SUFFIX, force)
 
-    from PIL import Image
-
     from robuststream.codec import encode as encode_picture
     from robuststream.modelstore import load_model
 
-    # Pillow warns beyond this and refuses beyond twice this.
-    Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
     coder = load_model(model)
     if tile <= 0 or tile % coder.factor:
         raise UsageError(f"--tile {tile} is not a positive multiple of {coder.factor}, the model's downsampling factor")
 
     def one(pair: tuple[Path, Path]) -> int:
         source, target = pair
-        with named(source):
+        with named(source), _pillows_limit(max_pixels):
             picture = read_input(source) if source == STANDARD else source
             data = encode_picture(picture, coder, tile=tile, max_pixels=max_pixels)
         write_output(target, data)
         return FINE
 
     raise typer.Exit(each(pairs, one))
+
+
+@contextlib.contextmanager
+def _pillows_limit(pixels: int) -> Iterator[None]:
+    """Pillow has a limit of its own, at twice the number it begins to warn at: here it is the one asked for."""
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = -(-pixels // 2)
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before

@@ -11,8 +11,8 @@ from typing import Any
 import construct as c
 
 from robuststream.checksum import crc16, crc32c
-from robuststream.container.packets import MAJOR, MINOR, Colour, Header, Mode, Tile
-from robuststream.errors import DamagedStream, UnsupportedVersion
+from robuststream.container.packets import MAJOR, MINOR, Colour, Header, Kind, Mode, Tile, kind_name
+from robuststream.errors import DamagedStream, ImageError, UnsupportedVersion
 
 # --- Section 2: integers -------------------------------------------------------------------------------------------
 
@@ -59,7 +59,10 @@ PACKET_FIELDS = c.Struct("kind" / c.Byte, "stream_id" / c.Bytes(4), "number" / V
 def build_packet(kind: int, stream_id: bytes, number: int, payload: bytes) -> bytes:
     """One whole packet. The CRC-32C also covers kind, stream id, number and length: none can be swapped unnoticed."""
     if len(payload) > MAX_PAYLOAD:
-        raise ValueError(f"a payload of {len(payload)} bytes is longer than {MAX_PAYLOAD}")
+        advice = "smaller" if kind == Kind.TILE else "larger"
+        raise ImageError(
+            f"a {kind_name(kind)} packet would hold {len(payload)} bytes, more than {MAX_PAYLOAD}: use {advice} tiles"
+        )
     fields: bytes = PACKET_FIELDS.build(
         {"kind": kind, "stream_id": stream_id, "number": number, "length": len(payload)}
     )
@@ -131,14 +134,18 @@ def parse_header(payload: bytes) -> Header:
         DamagedStream: the bytes break the rules of section 5 though their CRC holds.
     """
     if payload and payload[0] != MAJOR:
+        advice = ": use a newer robuststream" if payload[0] > MAJOR else ""
         raise UnsupportedVersion(
-            f"the stream's format is version {payload[0]}, this release reads version {MAJOR}: use a newer robuststream"
+            f"the stream's format is version {payload[0]}, this release reads version {MAJOR}{advice}"
         )
     try:
         parsed = HEADER.parse(payload)
         return _interpret(parsed.major, parsed.minor, [(field.tag, field.value) for field in parsed.fields])
-    except (c.ConstructError, KeyError, ValueError) as error:
-        raise DamagedStream(f"the HEADER packet breaks the format's rules ({error}); its writer is at fault") from error
+    except (c.ConstructError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise DamagedStream(
+            f"the HEADER packet breaks the format's rules ({reason}); its writer is at fault"
+        ) from error
 
 
 def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Header:
@@ -152,10 +159,14 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
                 "use a newer robuststream"
             )
     fields = dict(listed)
+    for tag in (TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS):
+        if tag not in fields:
+            raise ValueError(f"field {tag} is missing")
     size = SIZE.parse(fields[TAG_SIZE])
     mode = NUMBER.parse(fields.get(TAG_MODE, b"\0"))
-    if mode != Mode.EXACT:
-        raise UnsupportedVersion(f"the stream was coded in mode {mode}, which this release does not decode")
+    colour = NUMBER.parse(fields.get(TAG_COLOUR, b"\0"))
+    if mode != Mode.EXACT or colour not in list(Colour):
+        raise UnsupportedVersion(f"the stream has mode {mode} and colour {colour}, which this release does not decode")
     header = Header(
         width=size.width,
         height=size.height,
@@ -163,7 +174,7 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
         parameters_digest=DIGEST.parse(fields[TAG_PARAMETERS]),
         synthesis_digest=DIGEST.parse(fields[TAG_SYNTHESIS]),
         mode=Mode(mode),
-        colour=Colour(NUMBER.parse(fields.get(TAG_COLOUR, b"\0"))),
+        colour=Colour(colour),
         checkpoints=NUMBER.parse(fields.get(TAG_CHECKPOINTS, b"\1")),
         metadata_packets=NUMBER.parse(fields.get(TAG_METADATA, b"\0")),
         model_name=fields.get(TAG_NAME, b"")[:NAME_BYTES].decode(errors="replace"),

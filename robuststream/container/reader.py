@@ -204,6 +204,8 @@ class _Reader:
             for kind, parts in blocks.items()
             if len(parts) == wanted[kind] and max(parts) == wanted[kind] - 1
         }
+        for kind in blocks.keys() - whole.keys():
+            self.findings.add(Rule.METADATA, f"the block of type {kind} is not whole: it is left out")
         if len(found.notes) < header.metadata_packets:
             lost = header.metadata_packets - len(found.notes)
             self.findings.add(Rule.METADATA, f"{lost} of {header.metadata_packets} metadata packets are missing")

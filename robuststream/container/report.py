@@ -34,6 +34,10 @@ class Rule(str, Enum):
     ENTROPY = "ROBS-ENTROPY"
 
 
+#: Found by decoding: the bytes are those that were written, and the decoder does not trust what they say.
+DECODING_RULES = (Rule.DESYNC, Rule.ENTROPY)
+
+
 class TileState(str, Enum):
     """What the container holds of a tile."""
 
@@ -114,18 +118,22 @@ class StreamReport:
     @property
     def intact(self) -> bool:
         """No byte of the file is wrong, missing or too many, and nothing in it contradicts itself."""
-        return not self.findings
+        return all(finding.rule in DECODING_RULES for finding in self.findings)
 
     @property
     def exact(self) -> bool | None:
         """Every tile's latents are proven equal to the encoder's; None before a decode."""
-        if any(tile.outcome is None for tile in self.tiles):
+        if not self.tiles or any(tile.outcome is None for tile in self.tiles):
             return None
         return not self.missing_tiles and all(tile.outcome == Outcome.EXACT for tile in self.tiles)
 
     def decoded(self, outcomes: dict[int, Outcome], findings: tuple[Finding, ...]) -> StreamReport:
-        """This report with what a decode found added."""
-        tiles = tuple(replace(tile, outcome=outcomes[tile.index]) for tile in self.tiles)
+        """This report with what a decode found added: an outcome for every tile of the picture."""
+        listed = {tile.index: tile for tile in self.tiles}
+        tiles = tuple(
+            replace(listed.get(index) or TileReport(index, TileState.MISSING), outcome=outcome)
+            for index, outcome in sorted(outcomes.items())
+        )
         return replace(self, tiles=tiles, findings=self.findings + findings)
 
     def to_json(self) -> dict[str, Any]:

@@ -19,6 +19,8 @@ Symbols = npt.NDArray[np.int32]
 Rows = npt.NDArray[np.uint16]
 
 REASONS = {
+    rans.ENDED: "only z survived",
+    rans.SEAM: "z does not end at the seam",
     rans.TRUNCATED: "the rANS words end too soon",
     rans.ESCAPE: "an escaped value of more than 7 digits",
     rans.RANGE: "a symbol or state out of range",
@@ -84,12 +86,20 @@ class TileDecoder:
     Args:
         tables: as the encoder's.
         strings: a rANS string for each tile.
-        until_mark: tiles whose string ends at the first mark; behind it they only yield zeros.
+        until_mark: tiles whose string ends at the mark; behind it they only yield zeros.
+        marks: the number of words at which each string must meet its mark; None where that is not known.
     """
 
-    def __init__(self, tables: CdfTables, strings: Sequence[bytes], until_mark: Sequence[bool]) -> None:
+    def __init__(
+        self,
+        tables: CdfTables,
+        strings: Sequence[bytes],
+        until_mark: Sequence[bool],
+        marks: Sequence[int | None] | None = None,
+    ) -> None:
         tiles = len(strings)
         self._tables = tables
+        self._marks = np.array([-1 if mark is None else mark for mark in marks or [None] * tiles], np.int64)
         self._until_mark = np.array(until_mark, bool)
         pieces = [np.frombuffer(string, "<u4", len(string) // 4) for string in strings]
         self._bounds = np.concatenate(([0], np.cumsum([len(piece) for piece in pieces]))).astype(np.int64)
@@ -112,7 +122,9 @@ class TileDecoder:
         return symbols
 
     def mark(self) -> None:
-        self.status[self._until_mark & (self.status == rans.OK)] = rans.ENDED
+        missed = (self._marks >= 0) & (self._positions - self._bounds[:-1] != self._marks)
+        self.status[missed & (self.status == rans.OK)] = rans.SEAM
+        self.stop(self._until_mark)
 
     def stop(self, tiles: npt.NDArray[np.bool_]) -> None:
         """Decode no more of these tiles."""

@@ -15,7 +15,7 @@ from numba import njit, types
 from numba.extending import intrinsic, overload
 
 # Status of a tile's decoder; beyond OK it only yields zeros.
-OK, ENDED, TRUNCATED, ESCAPE, RANGE = 0, 1, 2, 3, 4
+OK, ENDED, TRUNCATED, ESCAPE, RANGE, SEAM = 0, 1, 2, 3, 4, 5
 
 #: A decoder refuses symbols beyond this, so that no saturation of section 14 can act.
 MAX_SYMBOL = 1 << 13

@@ -5,6 +5,7 @@ Running a graph executes nothing but these operations, so a model file is only e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import gcd
@@ -26,6 +27,7 @@ OPERATIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
 }
 
 MAX_LAYERS = 1000
+SLOPE = re.compile(r"[0-9]+(\.[0-9]+)?(e-?[0-9]+)?")
 MAX_KERNEL = 31
 MAX_STRIDE = 16
 
@@ -150,12 +152,9 @@ def _attribute_problem(layer: Layer) -> str | None:
         return "output_padding is not below stride"
     if "inverse" in layer.attributes and type(layer.attributes["inverse"]) is not bool:
         return "inverse is not a truth value"
-    if "slope" in layer.attributes:
-        try:
-            if not 0 <= float(layer.attributes["slope"]) <= 1 or not isinstance(layer.attributes["slope"], str):
-                return "slope is not between 0 and 1"
-        except ValueError:
-            return "slope is not a decimal fraction"
+    slope = layer.attributes.get("slope")
+    if slope is not None and not (isinstance(slope, str) and SLOPE.fullmatch(slope) and float(slope) <= 1):
+        return f"slope {slope!r} is not the text of a decimal fraction up to 1"
     return None
 
 
@@ -181,6 +180,16 @@ def _tensor_problem(layer: Layer, channels: int | None, exact: bool) -> str | No
         )
         if max(weight.shape[2:]) > MAX_KERNEL or outputs != len(bias) or channels not in (None, inputs):
             return f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit {channels} channels"
-        if layer.integer("padding") >= max(weight.shape[2:]):
-            return "padding is not below the kernel's size"
+        if not all(_keeps_scale(layer, kernel) for kernel in weight.shape[2:]):
+            return (
+                f"a kernel of {tuple(weight.shape[2:])} with this stride and padding does not scale sizes by the stride"
+            )
     return None
+
+
+def _keeps_scale(layer: Layer, kernel: int) -> bool:
+    """Whether sizes that are a multiple of the stride become exactly size / stride, or size * stride."""
+    stride, covered = layer.integer("stride"), kernel - 2 * layer.integer("padding")
+    if layer.operation == "conv2d":
+        return 0 < covered <= stride
+    return covered + layer.integer("output_padding") == stride

@@ -120,10 +120,16 @@ class EncodingWalk(Walk):
 
 @dataclass(frozen=True)
 class TileData:
-    """What a decoder has of one tile. `digest` is None where the string ends with z."""
+    """What a decoder has of one tile. `digest` is None where the string ends with z, after `z_words` words."""
 
     words: bytes
     digest: int | None
+    z_words: int | None = None
+
+
+def z_only(words: bytes) -> TileData:
+    """A tile of which z alone survived."""
+    return TileData(words, None, len(words) // 4)
 
 
 class DecodingWalk(Walk):
@@ -132,7 +138,8 @@ class DecodingWalk(Walk):
     def __init__(self, tables: CdfTables, parameters_digest: bytes, tiles: Sequence[TileData]) -> None:
         super().__init__(tables, parameters_digest, len(tiles))
         self._data = tiles
-        self.coder = TileDecoder(tables, [tile.words for tile in tiles], [tile.digest is None for tile in tiles])
+        strings, seams = [tile.words for tile in tiles], [tile.z_words for tile in tiles]
+        self.coder = TileDecoder(tables, strings, [tile.digest is None for tile in tiles], seams)
 
     def _symbols(
         self, latent: str, select: Select, rows: npt.NDArray[np.uint16], means: Tensor
@@ -144,13 +151,13 @@ class DecodingWalk(Walk):
 
     def fault(self, tile: int) -> str | None:
         """After the walk: why this tile's latents are not proven to be the encoder's, or None where they are."""
-        wanted = self._data[tile].digest
-        if wanted is not None and self.digest.values[tile] != wanted:
-            return DESYNC
         status = int(self.coder.status[tile])
-        if status == rans.OK:
-            return None if bool(self.coder.complete()[tile]) else "the rANS state does not end where the encoder began"
-        return REASONS.get(status, "only z survived")
+        if status != rans.OK:
+            return REASONS[status]
+        if self.digest.values[tile] != self._data[tile].digest:
+            return DESYNC
+        return None if bool(self.coder.complete()[tile]) else "the rANS state does not end where the encoder began"
 
 
+Z_ONLY = REASONS[rans.ENDED]
 DESYNC = "the entropy parameters differ from those the encoder used"

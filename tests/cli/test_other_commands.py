@@ -107,7 +107,7 @@ class TestFreeze:
 
 def test_demo_passes_its_arguments_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Path | None, Path]] = []
-    monkeypatch.setattr("robuststream.cli.demo.demo", lambda photo, out: calls.append((photo, out)))
+    monkeypatch.setattr("robuststream.cli.demonstration.demonstrate", lambda photo, out: calls.append((photo, out)))
     assert run("demo").code == 0
     assert run("demo", "a.png", "--out", "b").code == 0
     assert calls == [(None, Path("demo")), (Path("a.png"), Path("b"))]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from robuststream.container import layout
 from robuststream.container.packets import Colour, Kind, Tile, is_critical, kind_name
-from robuststream.errors import DamagedStream, UnsupportedVersion
+from robuststream.errors import DamagedStream, ImageError, UnsupportedVersion
 from tests.helpers import packet, sample_header, slow_crc16, slow_crc32c, varint
 
 IDENTITY = b"\x01\x02\x03\x04"
@@ -93,7 +93,7 @@ def test_longest_packet_header_is_as_long_as_declared():
 
 
 def test_payload_above_the_limit_is_not_written():
-    with pytest.raises(ValueError, match="1048577"):
+    with pytest.raises(ImageError, match=r"1048577 bytes.*smaller tiles"):
         layout.build_packet(Kind.TILE, IDENTITY, 0, bytes(layout.MAX_PAYLOAD + 1))
 
 
@@ -204,7 +204,6 @@ BROKEN_HEADERS = {
     "height of zero": PLAIN[:5] + b"\x00" + PLAIN[6:],
     "tile of zero": PLAIN[:8] + b"\x00" + PLAIN[9:],
     "three sizes": b"\x01\x00\x01\x03\x60\x40\x01" + PLAIN[6:],
-    "unknown colour": PLAIN + b"\x0b\x01\x09",
     "number not in its shortest form": PLAIN + b"\x0b\x02\x81\x00",
 }
 
@@ -213,6 +212,11 @@ BROKEN_HEADERS = {
 def test_header_that_breaks_the_rules_is_damage(payload):
     with pytest.raises(DamagedStream, match="HEADER"):
         layout.parse_header(payload)
+
+
+def test_unknown_colour_is_a_newer_format():
+    with pytest.raises(UnsupportedVersion, match="colour 9"):
+        layout.parse_header(PLAIN + b"\x0b\x01\x09")
 
 
 @given(st.binary(max_size=80), st.integers(0, len(PLAIN)))

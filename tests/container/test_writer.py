@@ -54,7 +54,11 @@ def test_metadata_count_of_the_caller_does_not_matter():
 
 @pytest.mark.parametrize(
     ("change", "where"),
-    [(lambda tiles: tiles[:-1], "missing"), (lambda tiles: tiles[::-1], "order"), (lambda tiles: [*tiles, tiles[0]], "more")],
+    [
+        (lambda tiles: tiles[:-1], "missing"),
+        (lambda tiles: tiles[::-1], "order"),
+        (lambda tiles: [*tiles, tiles[0]], "more"),
+    ],
 )
 def test_tiles_must_be_all_and_in_order(change, where):
     header = sample_header()

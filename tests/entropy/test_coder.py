@@ -157,4 +157,4 @@ def test_no_tiles_at_all():
 
 
 def test_every_status_of_failure_has_words():
-    assert set(REASONS) == {rans.TRUNCATED, rans.ESCAPE, rans.RANGE}
+    assert set(REASONS) == {rans.ENDED, rans.TRUNCATED, rans.ESCAPE, rans.RANGE, rans.SEAM}

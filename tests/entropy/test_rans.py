@@ -19,7 +19,9 @@ SEEDS = st.integers(0, 2**32 - 1)
 COIN = CdfTables(np.array([0, 1 << 15, 1 << 16], np.int32), np.array([3], np.int32), np.array([0], np.int32))
 
 
-def random_symbols(rng: np.random.Generator, tables: CdfTables, count: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
+def random_symbols(
+    rng: np.random.Generator, tables: CdfTables, count: int, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows, and symbols of which most lie in their row's range and the rest spread evenly over orders of magnitude."""
     rows = rng.integers(0, tables.rows, count).astype(np.uint16)
     inside = tables.offsets[rows] + rng.integers(0, tables.lengths[rows] - 2)
@@ -127,11 +129,12 @@ def test_rarest_symbols_of_the_longest_row():
 
 
 def call_encode(function, symbols, rows, bounds, marks, tables, words):
-    return function(symbols, rows, bounds, marks, tables.cdf, tables.starts, tables.lengths, tables.offsets, words)
+    rest = (tables.starts, tables.lengths, tables.offsets, words)
+    return function(symbols, rows, bounds, marks, tables.cdf, *tables.reciprocals, *rest)
 
 
 def test_words_needed_is_enough_for_the_costliest_symbols():
-    """A frequency of 1 for the escape, then a count and seven digits: 48 bits a symbol, and no word before the array."""
+    """A frequency of 1 for the escape, then a count and seven digits: 48 bits a symbol, and none before the array."""
     cdf = np.array([0, (1 << 16) - 1, 1 << 16], np.int32)
     tables = CdfTables(cdf, np.array([3], np.int32), np.array([0], np.int32))
     for tiles, each in ((1, 0), (1, 1), (1, 501), (40, 1), (40, 0), (7, 11)):
@@ -275,7 +278,9 @@ def test_more_than_seven_digits_is_escape(digits):
     assert not symbols.any()
 
 
-@pytest.mark.parametrize(("symbol", "status"), [(8192, rans.OK), (-8192, rans.OK), (8193, rans.RANGE), (-8193, rans.RANGE)])
+@pytest.mark.parametrize(
+    ("symbol", "status"), [(8192, rans.OK), (-8192, rans.OK), (8193, rans.RANGE), (-8193, rans.RANGE)]
+)
 def test_symbol_beyond_its_range(symbol, status):
     rows = np.zeros(3, np.uint16)
     symbols, decoder = decode(encode(rows, np.array([0, symbol, 1], np.int32), COIN), rows, COIN)
