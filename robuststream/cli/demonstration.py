@@ -19,7 +19,8 @@ from robuststream.files import write_file
 from robuststream.images import read_picture, to_image, write_picture
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "dog.png"
-#: Twelve bytes are overwritten at one place. The seed was not searched for: any other shows the same.
+#: Twelve bytes are overwritten at one place. The seed was not searched for: with seeds 1 to 5 between 5 and 19 % of the
+#: peer's pixels stay unharmed, and 77 to 94 % of ours.
 SEED, BURST_BYTES = 1, 12
 PEER_SECONDS = 120
 PANEL = 480
@@ -167,11 +168,13 @@ def _print_table(rows: list[Row], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{BURST_BYTES} bytes overwritten with noise, the same model in two containers")
-    for heading in ("container", "bytes", "PSNR intact", "PSNR damaged", "pixels unharmed", "what the decoder says"):
+    table = Table(title=f"The same model in two containers, {BURST_BYTES} bytes of each overwritten")
+    table.add_column("container", no_wrap=True)
+    for heading in ("bytes", "intact", "damaged", "unharmed", "the decoder says"):
         table.add_column(heading)
     for row in rows:
         table.add_row(row.container, f"{row.size:,}", row.intact, row.damaged, row.kept, row.says)
     console = Console()
     console.print(table)
+    console.print("intact, damaged: PSNR against the photograph; unharmed: pixels within 1/255 of the intact decode")
     console.print(f"Pictures to look at: {out / 'demo.png'}", soft_wrap=True)

@@ -158,3 +158,18 @@ def test_no_tiles_at_all():
 
 def test_every_status_of_failure_has_words():
     assert set(REASONS) == {rans.ENDED, rans.TRUNCATED, rans.ESCAPE, rans.RANGE, rans.SEAM}
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_a_seam_in_another_place_is_told(shift):
+    rng = np.random.default_rng(10)
+    tables = random_tables(rng, 4)
+    steps = random_steps(rng, tables, 3, [20, 30])
+    coded = encode(tables, 3, steps, {0})
+    marks = [coded[0].marks[0], coded[1].marks[0] + shift, None]
+    decoder = TileDecoder(tables, [tile.words for tile in coded], [False] * 3, marks)
+    decoder.code(steps[0][0])
+    decoder.mark()
+    assert decoder.status.tolist() == [rans.OK, rans.SEAM, rans.OK]
+    assert not decoder.code(steps[1][0])[1].any()
+    assert decoder.complete().tolist() == [True, False, True]

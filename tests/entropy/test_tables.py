@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from robuststream.entropy.tables import MAX_OFFSET, MAX_ROWS, CdfTables
 from robuststream.errors import UnsupportedModel
@@ -93,3 +95,26 @@ def test_lookup_gives_the_symbol_that_holds_the_slot():
         for high in range(256):
             symbol = int(made.lookup[row, high])
             assert cdf[symbol] <= high << 8 < cdf[symbol + 1]
+
+
+@given(st.integers(2, TOP - 1), st.integers(0, (1 << 63) - 1), st.integers(1, 1 << 47))
+def test_reciprocals_divide_exactly(frequency, any_state, quotient):
+    """Also on either side of a multiple, where a rounded reciprocal would be wrong first."""
+    made = tables((0, frequency, TOP), (3,), (0,))
+    reciprocal, shift = (int(part[0]) for part in made.reciprocals)
+    for state in (any_state, quotient * frequency, quotient * frequency - 1):
+        if state < 1 << 63:
+            assert (state * reciprocal >> 64) >> shift == state // frequency
+
+
+def test_reciprocals_of_every_frequency_at_the_worst_state():
+    """Rows of two intervals, of every frequency and its complement; just below the last multiple below 2^63."""
+    rows = TOP // 2
+    cdf = np.stack([np.zeros(rows), np.arange(1, rows + 1), np.full(rows, TOP)], axis=1).astype(np.int32)
+    made = CdfTables(cdf.ravel(), np.full(rows, 3, np.int32), np.zeros(rows, np.int32))
+    reciprocals, shifts = (part.reshape(rows, 3).tolist() for part in made.reciprocals)
+    for row in range(rows):
+        for entry, frequency in enumerate((row + 1, TOP - row - 1)):
+            if frequency > 1:
+                state = ((1 << 63) - 1) // frequency * frequency - 1
+                assert (state * reciprocals[row][entry] >> 64) >> shifts[row][entry] == state // frequency

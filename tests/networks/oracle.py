@@ -1,0 +1,89 @@
+"""Exact networks in NumPy int64: no floating point, no convolution but the definition's sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from robuststream.networks.graph import Layer, Network
+
+LIMIT = 1 << 24
+Integers = np.ndarray
+
+
+def conv2d(x: Integers, weight: Integers, bias: Integers, stride: int, padding: int) -> Integers:
+    """x (B, C, H, W), weight (O, C, K, L): each output is a sum over the window that begins at stride times its place."""
+    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    rows = (x.shape[2] - weight.shape[2]) // stride + 1
+    columns = (x.shape[3] - weight.shape[3]) // stride + 1
+    total = np.zeros((len(x), len(weight), rows, columns), np.int64)
+    for k in range(weight.shape[2]):
+        for m in range(weight.shape[3]):
+            seen = x[:, :, k : k + rows * stride : stride, m : m + columns * stride : stride][:, :, :rows, :columns]
+            total += np.einsum("bchw,oc->bohw", seen, weight[:, :, k, m])
+    return total + bias[:, None, None]
+
+
+def conv_transpose2d(
+    x: Integers, weight: Integers, bias: Integers, stride: int, padding: int, output_padding: int
+) -> Integers:
+    """x (B, C, H, W), weight (C, O, K, L): each input adds the kernel, times itself, at stride times its place."""
+    (batch, _, height, width), (_, outputs, *kernel) = x.shape, weight.shape
+    whole = [(size - 1) * stride + k + output_padding for size, k in zip((height, width), kernel, strict=True)]
+    total = np.zeros((batch, outputs, *whole), np.int64)
+    for i in range(height):
+        for j in range(width):
+            patch = np.einsum("bc,cokl->bokl", x[:, :, i, j], weight)
+            total[:, :, i * stride : i * stride + kernel[0], j * stride : j * stride + kernel[1]] += patch
+    total = total[:, :, padding : whole[0] - padding, padding : whole[1] - padding]
+    return total + bias[:, None, None]
+
+
+def run(network: Network, x: Integers) -> Integers:
+    """int64 (B, C, H, W) at 2^-12 through an exact network."""
+    x = x.clip(-LIMIT, LIMIT)
+    for layer in network.layers:
+        sizes = {key: int(value) for key, value in layer.attributes.items() if key != "slope"}
+        tensors = {name: tensor.numpy().astype(np.int64) for name, tensor in layer.tensors.items()}
+        if layer.operation in ("conv2d", "conv_transpose2d"):
+            bits = sizes.pop("fraction_bits")
+            total = (conv2d if layer.operation == "conv2d" else conv_transpose2d)(x, **tensors, **sizes)
+            assert np.abs(total).max() < 1 << 53
+            x = (total + (1 << bits >> 1) >> bits).clip(-LIMIT, LIMIT)
+        elif layer.operation == "relu":
+            x = np.maximum(x, 0)
+        else:
+            slope = int(float(layer.attributes["slope"]) * 65536 + 0.5)
+            x = np.where(x < 0, x * slope + (1 << 15) >> 16, x)
+    return x
+
+
+def layer(
+    rng: np.random.Generator, operation: str, inputs: int, outputs: int, kernel: int, stride: int, gain: float = 1.0
+) -> Layer:
+    """A float32 convolution with random weights that keeps the size's ratio to its stride."""
+    weight = rng.normal(0, gain / np.sqrt(inputs * kernel * kernel), (inputs, outputs, kernel, kernel))
+    attributes = {"stride": stride, "padding": max(0, kernel - stride + 1) // 2}
+    if operation == "conv2d":
+        weight = weight.swapaxes(0, 1)
+    else:
+        attributes["output_padding"] = stride - kernel + 2 * attributes["padding"]
+    tensors = {"weight": torch.tensor(weight.copy()).float(), "bias": torch.tensor(rng.normal(0, gain, outputs)).float()}
+    return Layer(operation, attributes, tensors)
+
+
+def small(rng: np.random.Generator, channels: Sequence[int] = (3, 5, 4), gain: float = 1.0) -> Network:
+    """Like a hyper synthesis: twice as large, LeakyReLU, twice as large, ReLU, a 3 x 3 convolution."""
+    first, middle, last = channels
+    return Network(
+        "small",
+        [
+            layer(rng, "conv_transpose2d", first, middle, 5, 2, gain),
+            Layer("leaky_relu", {"slope": "0.01"}),
+            layer(rng, "conv_transpose2d", middle, middle, 4, 2, gain),
+            Layer("relu"),
+            layer(rng, "conv2d", middle, last, 3, 1, gain),
+        ],
+    )
