@@ -106,11 +106,10 @@ def network_from_description(
     layers = []
     for number, item in enumerate(description):
         where = f"network {name}, layer {number}"
-        if not isinstance(item, dict) or item.get("operation") not in OPERATIONS:
-            known = ", ".join(OPERATIONS)
-            what = item.get("operation") if isinstance(item, dict) else item
-            raise UnsupportedModel(f"{where}: operation {what!r} is not one of {known}")
-        wanted_attributes, wanted_tensors = OPERATIONS[item["operation"]]
+        operation = item.get("operation") if isinstance(item, dict) else item
+        if not isinstance(item, dict) or not isinstance(operation, str) or operation not in OPERATIONS:
+            raise UnsupportedModel(f"{where}: operation {operation!r} is not one of {', '.join(OPERATIONS)}")
+        wanted_attributes, wanted_tensors = OPERATIONS[operation]
         attributes = item.get("attributes")
         if exact and wanted_tensors:
             wanted_attributes |= {"fraction_bits"}
@@ -120,7 +119,7 @@ def network_from_description(
             own = {tensor: tensors[f"{name}.{number}.{tensor}"] for tensor in wanted_tensors}
         except KeyError as error:
             raise UnsupportedModel(f"{where}: tensor {error} is missing") from None
-        layers.append(Layer(item["operation"], attributes, own))
+        layers.append(Layer(operation, attributes, own))
     network = Network(name, layers)
     check(network, exact)
     return network
@@ -145,15 +144,15 @@ def check(network: Network, exact: bool) -> None:
 
 def _attribute_problem(layer: Layer) -> str | None:
     for name, limit in (("stride", MAX_STRIDE), ("padding", MAX_KERNEL), ("output_padding", MAX_STRIDE - 1)):
-        value = layer.attributes.get(name)
-        if value is not None and (type(value) is not int or not (name == "stride") <= value <= limit):
+        value = layer.attributes.get(name, 1)
+        if type(value) is not int or not (name == "stride") <= value <= limit:
             return f"{name} {value!r} is not a whole number up to {limit}"
     if "output_padding" in layer.attributes and layer.integer("output_padding") >= layer.integer("stride"):
         return "output_padding is not below stride"
     if "inverse" in layer.attributes and type(layer.attributes["inverse"]) is not bool:
         return "inverse is not a truth value"
-    slope = layer.attributes.get("slope")
-    if slope is not None and not (isinstance(slope, str) and SLOPE.fullmatch(slope) and float(slope) <= 1):
+    slope = layer.attributes.get("slope", "0")
+    if not (isinstance(slope, str) and SLOPE.fullmatch(slope) and float(slope) <= 1):
         return f"slope {slope!r} is not the text of a decimal fraction up to 1"
     return None
 

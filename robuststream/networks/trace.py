@@ -27,7 +27,12 @@ def trace(name: str, module: nn.Module, channels: int) -> Network:
     Raises:
         UnsupportedModel: naming the module that has no counterpart among the operations.
     """
-    graph = _Tracer().trace(module)
+    try:
+        graph = _Tracer().trace(module)
+    except (fx.proxy.TraceError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        kind = type(module).__name__
+        raise UnsupportedModel(f"network {name}: {kind} is not a chain of layers ({reason})") from error
     layers: list[Layer] = []
     last: fx.Node | None = None
     for node in graph.nodes:
@@ -47,8 +52,10 @@ def trace(name: str, module: nn.Module, channels: int) -> Network:
 
 
 class _Tracer(fx.Tracer):
+    """Looks into modules made of modules only: what a layer's own `forward` does is not for fx to guess."""
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return not isinstance(m, (nn.Sequential, nn.ModuleList)) and _converter(m) is not None
+        return _converter(m) is not None or next(m.children(), None) is None
 
 
 def _convert(name: str, root: nn.Module, node: fx.Node) -> Layer:

@@ -14,7 +14,7 @@ Integers = np.ndarray
 
 
 def conv2d(x: Integers, weight: Integers, bias: Integers, stride: int, padding: int) -> Integers:
-    """x (B, C, H, W), weight (O, C, K, L): each output is a sum over the window that begins at stride times its place."""
+    """x (B, C, H, W), weight (O, C, K, L): each output sums over the window at stride times its place."""
     x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     rows = (x.shape[2] - weight.shape[2]) // stride + 1
     columns = (x.shape[3] - weight.shape[3]) // stride + 1
@@ -70,7 +70,10 @@ def layer(
         weight = weight.swapaxes(0, 1)
     else:
         attributes["output_padding"] = stride - kernel + 2 * attributes["padding"]
-    tensors = {"weight": torch.tensor(weight.copy()).float(), "bias": torch.tensor(rng.normal(0, gain, outputs)).float()}
+    tensors = {
+        "weight": torch.tensor(weight.copy()).float(),
+        "bias": torch.tensor(rng.normal(0, gain, outputs)).float(),
+    }
     return Layer(operation, attributes, tensors)
 
 

@@ -122,6 +122,7 @@ def test_the_sample_uses_the_range(sample):
     assert len(np.unique(expected)) > 1000
 
 
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
 def test_setting_changes_nothing(sample, setting):
     network, x, expected = sample
@@ -210,7 +211,14 @@ def test_scaling_back_rounds_halves_upward(bits):
     tensors = {"weight": torch.ones(1, 1, 1, 1, dtype=torch.int32), "bias": torch.tensor([0])}
     network = Network("t", [Layer("conv2d", {"stride": 1, "padding": 0, "fraction_bits": bits}, tensors)])
     one = 1 << bits
-    values = sorted({sign * (whole * one + part) for sign in (1, -1) for whole in (0, 1, 2, 5) for part in (0, 1, one // 2, one // 2 + 1)})
+    values = sorted(
+        {
+            sign * (whole * one + part)
+            for sign in (1, -1)
+            for whole in (0, 1, 2, 5)
+            for part in (0, 1, one // 2, one // 2 + 1)
+        }
+    )
     y = ExactNetwork(network)(torch.tensor(values).reshape(-1, 1, 1, 1)).flatten().tolist()
     assert y == [(value + one // 2) // one for value in values]
 

@@ -1,0 +1,196 @@
+"""A network to data and back; whatever an untrusted description gets wrong is refused by layer and fault."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from robuststream.errors import UnsupportedModel
+from robuststream.networks.fixedpoint import freeze_exact
+from robuststream.networks.graph import MAX_LAYERS, Layer, Network, check, network_from_description
+from tests.networks import oracle
+
+
+def sample(exact: bool = False) -> Network:
+    network = oracle.small(np.random.default_rng(1))
+    return freeze_exact(network) if exact else network
+
+
+def with_gdn() -> Network:
+    rng = np.random.default_rng(2)
+    gdn = Layer("gdn", {"inverse": False}, {"beta": torch.ones(4), "gamma": torch.full((4, 4), 0.1)})
+    layers = [Layer("abs"), oracle.layer(rng, "conv2d", 3, 4, 5, 2), gdn, oracle.layer(rng, "conv2d", 4, 6, 5, 2)]
+    return Network("g", layers)
+
+
+@pytest.mark.parametrize("make", [sample, lambda: sample(exact=True), with_gdn], ids=["float", "exact", "gdn"])
+def test_description_and_tensors_give_the_network_back(make):
+    network = make()
+    exact = any("fraction_bits" in layer.attributes for layer in network.layers)
+    description = json.loads(json.dumps(network.description()))
+    again = network_from_description(network.name, description, network.named_tensors(), exact)
+    assert [layer.operation for layer in again.layers] == [layer.operation for layer in network.layers]
+    assert [dict(layer.attributes) for layer in again.layers] == [dict(layer.attributes) for layer in network.layers]
+    for mine, theirs in zip(network.layers, again.layers, strict=True):
+        assert mine.tensors.keys() == theirs.tensors.keys()
+        assert all(mine.tensors[name] is theirs.tensors[name] for name in mine.tensors)
+
+
+def test_description_written_out():
+    network = with_gdn()
+    assert network.description()[:3] == [
+        {"operation": "abs", "attributes": {}, "tensors": []},
+        {"operation": "conv2d", "attributes": {"stride": 2, "padding": 2}, "tensors": ["bias", "weight"]},
+        {"operation": "gdn", "attributes": {"inverse": False}, "tensors": ["beta", "gamma"]},
+    ]
+    assert list(network.named_tensors()) == [
+        "g.1.bias",
+        "g.1.weight",
+        "g.2.beta",
+        "g.2.gamma",
+        "g.3.bias",
+        "g.3.weight",
+    ]
+
+
+def test_channels_and_scale():
+    assert (sample().channels, sample().scale) == ((3, 4), (4, 1))
+    assert (with_gdn().channels, with_gdn().scale) == ((3, 6), (1, 4))
+    both = Network("b", [*sample().layers, oracle.layer(np.random.default_rng(1), "conv2d", 4, 3, 5, 2)])
+    assert both.scale == (2, 1)
+
+
+# --- Untrusted descriptions ----------------------------------------------------------------------------------------
+
+#: Layers of `sample`: 0 conv_transpose2d, 1 leaky_relu, 2 conv_transpose2d, 3 relu, 4 conv2d.
+BAD_DESCRIPTIONS = {
+    "no list": (lambda d: {}, "not a list"),
+    "nothing": (lambda d: None, "not a list"),
+    "empty list": (lambda d: [], "not a list"),
+    "too many layers": (lambda d: [d[3]] * (MAX_LAYERS + 1), "1 to 1000"),
+    "layer is text": (lambda d: [d[0], "relu"], "layer 1.*'relu'"),
+    "unknown operation": (lambda d: [{**d[0], "operation": "eval"}], "layer 0.*'eval' is not one of conv2d"),
+    "operation missing": (lambda d: [{"attributes": {}}], "layer 0.*None is not one of"),
+    "operation is a list": (lambda d: [{**d[0], "operation": ["conv2d"]}], "layer 0.*is not one of"),
+    "operation is an object": (lambda d: [{**d[0], "operation": {}}], "layer 0.*is not one of"),
+    "attributes missing": (lambda d: [{"operation": "relu"}], "layer 0.*attributes"),
+    "attributes are a list": (lambda d: [{"operation": "relu", "attributes": []}], "layer 0.*attributes"),
+    "attribute too many": (lambda d: [{"operation": "relu", "attributes": {"x": 1}}], "layer 0.*attributes"),
+    "attribute missing": (lambda d: [{"operation": "conv2d", "attributes": {"stride": 1}}], "layer 0.*padding"),
+    "fraction bits where none belong": (
+        lambda d: [{**d[0], "attributes": {**d[0]["attributes"], "fraction_bits": 1}}],
+        "layer 0.*attributes",
+    ),
+    "tensor missing": (lambda d: [*d, d[4]], "layer 5.*'s.5.(weight|bias)' is missing"),
+    "no convolution": (lambda d: [d[3]], "no convolution"),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), BAD_DESCRIPTIONS.values(), ids=BAD_DESCRIPTIONS)
+def test_bad_description_is_refused(change, reason):
+    network = Network("s", sample().layers)
+    with pytest.raises(UnsupportedModel, match=f"(?s)network s.*{reason}"):
+        network_from_description("s", change(network.description()), network.named_tensors())
+
+
+BAD_ATTRIBUTES = [
+    (0, "stride", [0, -1, 17, 1.5, "2", None, True, [], 10**30]),
+    (0, "padding", [-1, 32, 2.0, "1", False, {}]),
+    (0, "output_padding", [-1, 2, 16, "0", True]),
+    (1, "slope", ["", "x", "nan", "inf", "-0.1", "1.5", "0x1", " 0.1", "1e5", 0.1, None, [], {}, True]),
+]
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "value"), [(number, name, value) for number, name, values in BAD_ATTRIBUTES for value in values]
+)
+def test_bad_attribute_is_refused(number, name, value):
+    network = Network("s", sample().layers)
+    description = copy.deepcopy(network.description())
+    description[number]["attributes"][name] = value
+    with pytest.raises(UnsupportedModel, match=f"network s, layer {number}"):
+        network_from_description("s", description, network.named_tensors())
+
+
+@pytest.mark.parametrize("value", [0, 1, "true", None, []])
+def test_bad_inverse_is_refused(value):
+    network = with_gdn()
+    description = network.description()
+    description[2]["attributes"]["inverse"] = value
+    with pytest.raises(UnsupportedModel, match="network g, layer 2"):
+        network_from_description("g", description, network.named_tensors())
+
+
+@pytest.mark.parametrize("slope", ["0", "1", "1.0", "0.01", "1e-05", "0.0"])
+def test_good_slopes(slope):
+    check(Network("s", [*sample().layers, Layer("leaky_relu", {"slope": slope})]), exact=False)
+
+
+BAD_TENSORS = {
+    "not a number": (with_gdn, "g.1.weight", lambda t: t.fill_(float("nan")), "layer 1.*not finite"),
+    "infinite": (with_gdn, "g.1.bias", lambda t: t.fill_(float("inf")), "layer 1.*not finite"),
+    "float64": (with_gdn, "g.1.weight", lambda t: t.double(), "layer 1.*float64"),
+    "integers among floats": (with_gdn, "g.1.weight", lambda t: t.int(), "layer 1.*int32"),
+    "three dimensions": (with_gdn, "g.1.weight", lambda t: t[0], "layer 1.*no convolution"),
+    "bias with two dimensions": (with_gdn, "g.1.bias", lambda t: t[None], "layer 1.*no convolution"),
+    "no outputs": (with_gdn, "g.1.weight", lambda t: t[:0], "layer 1.*no convolution"),
+    "bias too long": (with_gdn, "g.1.bias", lambda t: torch.ones(5), "layer 1.*do not fit"),
+    "huge kernel": (with_gdn, "g.1.weight", lambda t: torch.ones(4, 3, 33, 33), "layer 1.*do not fit"),
+    "kernel that leaves another size": (with_gdn, "g.1.weight", lambda t: t[:, :, :4, :3], "layer 1.*scale sizes"),
+    "channels that do not follow": (with_gdn, "g.3.weight", lambda t: t[:, :3], "layer 3.*4 channels"),
+    "beta too long": (with_gdn, "g.2.beta", lambda t: torch.ones(5), "layer 2.*do not fit"),
+    "gamma not square": (with_gdn, "g.2.gamma", lambda t: t[:3], "layer 2.*do not fit"),
+    "beta of zero": (with_gdn, "g.2.beta", lambda t: t * 0, "layer 2.*positive"),
+    "negative gamma": (with_gdn, "g.2.gamma", lambda t: -t, "layer 2.*negative"),
+    "floats among integers": (lambda: sample(exact=True), "small.0.weight", lambda t: t.float(), "layer 0.*float32"),
+    "int64 weights": (lambda: sample(exact=True), "small.0.weight", lambda t: t.long(), "layer 0.*int64"),
+    "int32 biases": (lambda: sample(exact=True), "small.0.bias", lambda t: t.int(), "layer 0.*int32"),
+}
+
+
+@pytest.mark.parametrize(("make", "name", "change", "reason"), BAD_TENSORS.values(), ids=BAD_TENSORS)
+def test_bad_tensor_is_refused(make, name, change, reason):
+    network = make()
+    tensors = {key: tensor.clone() for key, tensor in network.named_tensors().items()}
+    exact = network.name == "small"
+    network_from_description(network.name, network.description(), tensors, exact)
+    tensors[name] = change(tensors[name])
+    with pytest.raises(UnsupportedModel, match=f"network {network.name}, {reason}"):
+        network_from_description(network.name, network.description(), tensors, exact)
+
+
+@pytest.mark.parametrize(
+    ("operation", "kernel", "stride", "padding", "more", "fits"),
+    [
+        ("conv2d", 5, 2, 2, None, True),
+        ("conv2d", 3, 1, 1, None, True),
+        ("conv2d", 3, 1, 0, None, False),
+        ("conv2d", 2, 1, 1, None, False),
+        ("conv2d", 4, 2, 1, None, True),
+        ("conv2d", 5, 2, 1, None, False),
+        ("conv_transpose2d", 5, 2, 2, 1, True),
+        ("conv_transpose2d", 5, 2, 2, 0, False),
+        ("conv_transpose2d", 4, 2, 1, 0, True),
+        ("conv_transpose2d", 3, 1, 1, 0, True),
+        ("conv_transpose2d", 3, 1, 0, 0, False),
+    ],
+)
+def test_geometry_must_scale_sizes_by_the_stride(operation, kernel, stride, padding, more, fits):
+    attributes = {"stride": stride, "padding": padding} | ({} if more is None else {"output_padding": more})
+    tensors = {"weight": torch.ones(2, 2, kernel, kernel), "bias": torch.ones(2)}
+    network = Network("n", [Layer(operation, attributes, tensors)])
+    if not fits:
+        with pytest.raises(UnsupportedModel, match="does not scale"):
+            check(network, exact=False)
+        return
+    check(network, exact=False)
+    from robuststream.networks.floating import FloatingNetwork
+
+    for size in (1, 2, 3, 7):
+        x = torch.ones(1, 2, size * stride, size * stride)
+        wanted = size if operation == "conv2d" else size * stride * stride
+        assert FloatingNetwork(network)(x).shape[2:] == (wanted, wanted)
