@@ -6,6 +6,7 @@ import io
 import pickle
 import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,15 @@ from robuststream.latents import decode_latents, encode_latents
 from robuststream.tiling import Grid
 from robuststream.windows import synthesis_reach
 from tests.small import SAMPLE, model, net, picture
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For thousands of tiny networks: waking a second thread takes longer than they do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def quiet(data: bytes, small: rs.Model, **options: bool) -> rs.Decoded:
@@ -95,6 +105,7 @@ def test_tile_batches_do_not_matter() -> None:
     assert torch.equal(decode_latents(stream, small, grid).latents, one_by_one.latents)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_every_bit_of_a_small_stream() -> None:
     """One flipped bit: always told, at most one tile lost, all other latents identical."""
     small = model(n=2, m=3)
@@ -114,6 +125,7 @@ def test_every_bit_of_a_small_stream() -> None:
             assert torch.equal(decoded.latents[boxes[index]], whole[boxes[index]]), (bit, index)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_every_truncation_of_a_small_stream() -> None:
     small = model(n=2, m=3)
     data = rs.encode(picture(128, 128), small, tile=64)

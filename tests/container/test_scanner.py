@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from robuststream.container import layout, scanner
 from robuststream.container.packets import DamagedPacket, Event, Gap, Kind, Packet
 from robuststream.container.scanner import Scanner
-from tests.helpers import packet, sample_stream
+from tests.helpers import packet, sample_stream, slow_crc16
 
 IDENTITY = b"\x09\x08\x07\x06"
 
@@ -108,6 +109,16 @@ def test_damaged_packet_is_told_and_search_resumes_inside_it():
         Packet(Kind.TILE, IDENTITY, 2, b"inner", inside, len(inner)),
         Gap(inside + len(inner), len(outer)),
     ]
+
+
+def test_search_resumes_inside_the_header_of_a_damaged_packet():
+    """A true packet that begins in what looks like a header, CRC-16 and all: its stream id is the false one's CRC."""
+    false_fields = b"T" + b"\xb7RST" + b"\x05" + b"\x20"
+    identity = b"\x05\x20" + struct.pack("<H", slow_crc16(false_fields))
+    data = b"\xb7RST" + packet(Kind.TILE, identity, 1, b"the payload of the true one")
+    false = DamagedPacket(Kind.TILE, b"\xb7RST", 5, 0, 12, 44)
+    true = Packet(Kind.TILE, identity, 1, b"the payload of the true one", 4, len(data) - 4)
+    assert events(data) == [false, Gap(0, 4), true]
 
 
 def test_intact_packet_is_passed_over_whole():
