@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from robuststream.container.packets import Header
+from robuststream.container.packets import Header, TileLayout
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Grid:
+class Grid(TileLayout):
     """The tiles of one picture.
 
     Attributes:
@@ -54,27 +54,12 @@ class Grid:
         factor: pixels per latent of the deepest level; the padded picture is a multiple of it.
     """
 
-    width: int
-    height: int
-    tile: int
     stride: int
     factor: int
 
     @classmethod
     def of(cls, header: Header, stride: int, factor: int) -> Grid:
         return cls(header.width, header.height, header.tile, stride, factor)
-
-    @property
-    def columns(self) -> int:
-        return -(-self.width // self.tile)
-
-    @property
-    def rows(self) -> int:
-        return -(-self.height // self.tile)
-
-    @property
-    def tiles(self) -> int:
-        return self.columns * self.rows
 
     @property
     def pixels(self) -> Box:

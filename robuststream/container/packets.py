@@ -54,31 +54,12 @@ class MetadataType(IntEnum):
 
 
 @dataclass(frozen=True)
-class Header:
-    """Everything a decoder must know beside the tiles.
-
-    Attributes:
-        width, height: of the picture, in pixels.
-        tile: side of a square tile, in pixels.
-        parameters_digest: 16 bytes; names the entropy networks and CDF tables (spec/model.md, section 6).
-        synthesis_digest: 16 bytes; names the synthesis transform.
-        checkpoints: how many checkpoints each tile carries (0 for factorized priors, else 1).
-        metadata_packets: how many METADATA packets belong to the stream.
-        model_name: an untrusted hint for messages, at most 64 bytes in UTF-8.
-        version: (major, minor) as read; writers write (MAJOR, MINOR).
-    """
+class TileLayout:
+    """How a picture of width x height pixels is cut into square tiles of `tile` pixels (spec/format.md, section 17)."""
 
     width: int
     height: int
     tile: int
-    parameters_digest: bytes
-    synthesis_digest: bytes
-    mode: Mode = Mode.EXACT
-    colour: Colour = Colour.RGB
-    checkpoints: int = 1
-    metadata_packets: int = 0
-    model_name: str = ""
-    version: tuple[int, int] = (MAJOR, MINOR)
 
     @property
     def columns(self) -> int:
@@ -92,6 +73,31 @@ class Header:
     def tiles(self) -> int:
         """Number of tiles; tile i lies in row i // columns, column i % columns."""
         return self.columns * self.rows
+
+
+@dataclass(frozen=True)
+class Header(TileLayout):
+    """Everything a decoder must know beside the tiles.
+
+    Attributes:
+        width, height: of the picture, in pixels.
+        tile: side of a square tile, in pixels.
+        parameters_digest: 16 bytes; names the entropy networks and CDF tables (spec/model.md, section 6).
+        synthesis_digest: 16 bytes; names the synthesis transform.
+        checkpoints: how many checkpoints each tile carries (0 for factorized priors, else 1).
+        metadata_packets: how many METADATA packets belong to the stream.
+        model_name: an untrusted hint for messages, at most 64 bytes in UTF-8.
+        version: (major, minor) as read; writers write (MAJOR, MINOR).
+    """
+
+    parameters_digest: bytes
+    synthesis_digest: bytes
+    mode: Mode = Mode.EXACT
+    colour: Colour = Colour.RGB
+    checkpoints: int = 1
+    metadata_packets: int = 0
+    model_name: str = ""
+    version: tuple[int, int] = (MAJOR, MINOR)
 
 
 @dataclass(frozen=True)
