@@ -1,0 +1,46 @@
+"""What the README shows runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+
+import robuststream as rs
+from robuststream.cli import main
+from tests.small import SAMPLE
+
+README = Path("README.md").read_text()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copy(SAMPLE, tmp_path / "photo.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_ten_lines_of_python(folder: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert (folder / "decoded.png").exists()
+    assert isinstance(names["out"], rs.Decoded)
+    assert names["out"].report.exact
+
+
+def test_shell_lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [line.split(" #")[0].strip() for line in re.findall(r"^robuststream .*$", README, re.MULTILINE)]
+    codes = {}
+    for line in lines:
+        command = shlex.split(line)[1:]
+        if command[0] != "freeze":  # needs a checkpoint of the user's
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                codes[command[0]] = main(command)
+    assert codes == {"encode": 0, "inspect": 0, "damage": 0, "decode": 2, "verify": 0}
+    assert (folder / "hurt.png").exists()
