@@ -29,8 +29,8 @@ def trace(name: str, module: nn.Module, channels: int) -> Network:
     """
     try:
         graph = _Tracer().trace(module)
-    except (fx.proxy.TraceError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # fx runs the module's own forward, which may raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         kind = type(module).__name__
         raise UnsupportedModel(f"network {name}: {kind} is not a chain of layers ({reason})") from error
     layers: list[Layer] = []
