@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robuststream.concealment import fill_missing, pixel_mask
-from robuststream.container.packets import MAX_PIXELS, Header, Mode
+from robuststream.container.packets import MAX_PIXELS, MAX_TILE, Header, Mode
 from robuststream.container.reader import Stream, read_stream
 from robuststream.container.report import StreamReport
 from robuststream.container.writer import write_stream
@@ -65,12 +65,14 @@ def encode(
     model = model or load_model()
     if mode != Mode.EXACT.name.lower():
         raise ValueError(f"mode {mode!r} is not known: use 'exact'")
-    if tile <= 0 or tile % model.factor:
-        raise ValueError(f"tile {tile} is not a positive multiple of {model.factor}, the model's downsampling factor")
+    if not 0 < tile <= MAX_TILE or tile % model.factor:
+        factor = f"{model.factor}, the model's downsampling factor"
+        raise ValueError(f"tile {tile} is not a positive multiple of {factor}, up to {MAX_TILE}")
     picture = read_picture(image)
     height, width = picture.pixels.shape[1:]
     _check_size(width, height, max_pixels)
     grid = Grid(width, height, tile, model.latent_stride, model.factor)
+    _check_padded_size(grid, max_pixels)
     tiles = encode_latents(analyse(picture.pixels, model, grid), model, grid)
     header = Header(
         width=width,
@@ -93,7 +95,8 @@ class Decoded:
         image: PIL image, RGB or L, with ICC, EXIF and XMP in its `info`.
         tensor: float32 (3, H, W) in [0, 1], before rounding to 8 bits.
         latents: int32 (M, h, w) at 2^-12, of the padded picture: where the mask says so, equal on every machine.
-        mask: uint8 (H, W): 0 exact, 1 repaired, 2 concealed from z, 3 missing, 4 touched by a neighbour's loss.
+        mask: uint8 (H, W): 0 exact, 1 repaired, 2 concealed from z, 3 missing, 4 touched by a neighbour's loss,
+            5 decoded but unproven, since header and tiles contradict each other.
         report: findings, and each tile's state and outcome.
     """
 
@@ -213,7 +216,9 @@ def _open(data: Source, model: Model | None, max_pixels: int) -> tuple[Stream, M
     _check_model(header, model)
     if not stream.tiles and not stream.salvaged:
         raise DamagedStream(f"none of the {header.tiles} tiles survived ({stream.report.findings[0]})")
-    return stream, model, Grid.of(header, model.latent_stride, model.factor)
+    grid = Grid.of(header, model.latent_stride, model.factor)
+    _check_padded_size(grid, max_pixels)
+    return stream, model, grid
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -222,6 +227,12 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
             f"{width} x {height} pixels are more than the limit of {max_pixels}: "
             "raise it with max_pixels (--max-pixels) if you trust the source"
         )
+
+
+def _check_padded_size(grid: Grid, max_pixels: int) -> None:
+    """A picture one pixel high is small until it is padded."""
+    padded = grid.latents.scaled(grid.stride)
+    _check_size(padded.width, padded.height, max(max_pixels, MAX_PIXELS))
 
 
 def _check_model(header: Header, model: Model) -> None:

@@ -24,6 +24,7 @@ class Mask(IntEnum):
     CONCEALED = 2
     MISSING = 3
     TOUCHED = 4  # its own latents are exact, but lost ones reach it through the synthesis transform
+    UNPROVEN = 5  # decoded, but header and tiles contradict each other or the stream id
 
 
 def fill_missing(latents: Tensor, grid: Grid, outcomes: Mapping[int, Outcome]) -> None:
@@ -43,7 +44,11 @@ def pixel_mask(grid: Grid, outcomes: Mapping[int, Outcome], synthesis: Network) 
     """uint8 (H, W) of Mask values."""
     mask = np.full((grid.height, grid.width), Mask.EXACT, np.uint8)
     before, after = synthesis_reach(synthesis)
-    values = {Outcome.CONCEALED: Mask.CONCEALED, Outcome.MISSING: Mask.MISSING}
+    values = {
+        Outcome.UNPROVEN: Mask.UNPROVEN,
+        Outcome.CONCEALED: Mask.CONCEALED,
+        Outcome.MISSING: Mask.MISSING,
+    }
     lost = {index: values[outcome] for index, outcome in outcomes.items() if outcome in values}
     for index in lost:
         # The padding's pixels take part: a tile's latents cover them too.

@@ -17,12 +17,14 @@ from robuststream.model import Model
 from robuststream.priors.walk import DESYNC, Z_ONLY, DecodingWalk, EncodingWalk, TileData, z_only
 from robuststream.tiling import Grid
 
-#: Tiles that go in lock-step; more gain nothing, and memory grows with them.
-BATCH = 64
+#: Latents of y, in one channel, that go in lock-step: 64 tiles of 256 pixels. More gain nothing, and take memory.
+BATCH = 64 * 16 * 16
 
 
 def encode_latents(y: Tensor, model: Model, grid: Grid, batch: int = BATCH) -> list[Tile]:
-    """Code the latents y, float32 (M, h, w), tile by tile, `batch` of them at a time."""
+    """Code the latents y, float32 (M, h, w), tile by tile; at most `batch` positions of them at a time."""
+    if not torch.isfinite(y).all():
+        raise ImageError("the analysis transform gives values that are not finite: this model cannot code the picture")
     tiles: dict[int, Tile] = {}
     for box, group in grid.by_shape(range(grid.tiles), batch):
         pieces = torch.stack([y[(slice(None), *grid.latent_box(index).slices())] for index in group])
@@ -70,7 +72,8 @@ def decode_latents(stream: Stream, model: Model, grid: Grid, batch: int = BATCH)
             for position, index in enumerate(group):
                 fault = faults[position]
                 if fault in (None, Z_ONLY):
-                    outcomes[index] = Outcome.EXACT if fault is None else Outcome.CONCEALED
+                    decodes = Outcome.UNPROVEN if index in stream.unproven else Outcome.EXACT
+                    outcomes[index] = decodes if fault is None else Outcome.CONCEALED
                     latents[(slice(None), *grid.latent_box(index).slices())] = decoded[position]
                     continue
                 assert fault is not None

@@ -31,6 +31,8 @@ FORMAT = 1
 METADATA_KEY = "robuststream.model"
 MAX_FILE_BYTES = 4 << 30
 MAX_TEXT = 4096
+#: Of one network; also limits what the known answer takes.
+MAX_SCALE = 64
 
 FACTORIZED, SCALE_HYPERPRIOR, MEAN_SCALE_HYPERPRIOR = "factorized", "scale-hyperprior", "mean-scale-hyperprior"
 #: Networks each prior has; those of the second set yield entropy parameters, so they are exact.
@@ -159,15 +161,17 @@ class Model:
             description = read_description(data)
             tensors = safetensors.torch.load(data)
             model = cls(_parts_from(description, tensors), device)
+            named = [description[name] for name in ("parameters_digest", "synthesis_digest", "known_answer")]
+            computed = [model.parameters_digest.hex(), model.synthesis_digest.hex(), model.known_answer()]
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise UnsupportedModel(f"{source}: not a valid model file ({error}): get a whole copy of it") from error
         except UnsupportedModel as error:
             raise UnsupportedModel(f"{source}: {error}") from error
-        if model.parameters_digest.hex() != description["parameters_digest"]:
+        if computed[0] != named[0]:
             raise UnsupportedModel(f"{source}: its tensors do not have the digest it names: the file is damaged")
-        if model.synthesis_digest.hex() != description["synthesis_digest"]:
+        if computed[1] != named[1]:
             raise UnsupportedModel(f"{source}: its synthesis transform does not have the digest it names: damaged file")
-        if model.known_answer() != description["known_answer"]:
+        if computed[2] != named[2]:
             raise UnsupportedModel(
                 f"{source}: the known-answer test fails: this machine does not compute the exact networks exactly, "
                 "so nothing is decoded on it. Please report it with your CPU and torch version"
@@ -233,8 +237,9 @@ def read_description(data: bytes) -> dict[str, Any]:
         raise ValueError(f"{len(data)} bytes are too few, or no safetensors file")
     try:
         header = json.loads(data[8 : 8 + size].decode())
-        metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
-        description = json.loads(metadata[METADATA_KEY]) if METADATA_KEY in metadata else None
+        metadata = header.get("__metadata__") if isinstance(header, dict) else None
+        text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
+        description = json.loads(text) if isinstance(text, str) else None
     except RecursionError as error:
         raise ValueError("its header is nested too deeply") from error
     if not isinstance(description, dict):
@@ -256,8 +261,8 @@ def _parts_from(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
         for name, layers in description["networks"].items()
     }
     texts = description["texts"]
-    if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts.values()):
-        raise UnsupportedModel(f"a text is longer than {MAX_TEXT} characters, or no text")
+    if not all(isinstance(text, str) and len(text) <= MAX_TEXT and text.isprintable() for text in texts.values()):
+        raise UnsupportedModel(f"a text is longer than {MAX_TEXT} characters, or not printable")
     tables = CdfTables(*(tensors[f"tables.{name}"].numpy() for name in ("cdf", "lengths", "offsets")))
     return ModelParts(prior, networks, tables, tensors["medians"], tensors["thresholds"], texts)
 
@@ -267,7 +272,9 @@ def _check_parts(parts: ModelParts) -> None:
     networks, medians, thresholds = parts.networks, parts.medians, parts.thresholds
     analysis, synthesis = networks["g_a"], networks["g_s"]
     problem = None
-    if analysis.scale != synthesis.scale[::-1] or synthesis.scale[1] != 1:
+    if any(max(network.scale) > MAX_SCALE for network in networks.values()):
+        problem = f"a network scales sizes by more than {MAX_SCALE}"
+    elif analysis.scale != synthesis.scale[::-1] or synthesis.scale[1] != 1:
         problem = f"g_a scales by {analysis.scale} and g_s by {synthesis.scale}"
     elif analysis.channels != synthesis.channels[::-1] or analysis.channels[0] != 3:
         problem = f"g_a maps {analysis.channels} channels and g_s {synthesis.channels}"

@@ -84,13 +84,16 @@ class Grid(TileLayout):
         return self.latent_box(index).scaled(self.stride).clipped(self.pixels)
 
     def by_shape(self, indexes: Iterable[int], at_most: int) -> list[tuple[Box, list[int]]]:
-        """Tiles that can be coded together: of one shape, `at_most` of them; the box is any one's."""
+        """Tiles that can be coded together: of one shape, with `at_most` latents a channel in all, or a single tile.
+
+        The box is that of the first.
+        """
         groups: dict[tuple[int, int], list[int]] = {}
         for index in indexes:
             box = self.latent_box(index)
             groups.setdefault((box.height, box.width), []).append(index)
-        return [
-            (self.latent_box(group[0]), group[start : start + at_most])
-            for group in groups.values()
-            for start in range(0, len(group), at_most)
-        ]
+        batches = []
+        for (height, width), group in groups.items():
+            size = max(1, at_most // (height * width))
+            batches += [group[start : start + size] for start in range(0, len(group), size)]
+        return [(self.latent_box(batch[0]), batch) for batch in batches]

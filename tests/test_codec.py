@@ -19,8 +19,8 @@ import robuststream as rs
 from robuststream.codec import analyse
 from robuststream.concealment import Mask
 from robuststream.container.layout import build_header, build_packet, build_tile
-from robuststream.container.packets import Colour, Header, Metadata
-from robuststream.container.reader import read_stream
+from robuststream.container.packets import Colour, Header, Kind, Metadata, Packet
+from robuststream.container.reader import read_stream, scan
 from robuststream.container.report import Outcome, Rule
 from robuststream.container.writer import write_stream
 from robuststream.faults import drop_tiles, flip_bits
@@ -286,13 +286,84 @@ def test_z_that_does_not_decode_is_missing() -> None:
     assert [finding.rule for finding in out.report.findings] == [Rule.ENTROPY, Rule.ENTROPY]
 
 
+def forge(data: bytes, other: bytes) -> bytes:
+    """`data` with the other stream's tile 0 in the place of its own, all CRCs valid."""
+    ours, theirs = read_stream(data), read_stream(other)
+    swapped = build_tile(ours.header, ours.stream_id, theirs.tiles[0])
+    return b"".join(
+        build_packet(p.kind, p.stream_id, p.number, swapped if (p.kind, p.number) == (Kind.TILE, 0) else p.payload)
+        for p in scan(data)
+        if isinstance(p, Packet)
+    )
+
+
+def test_tiles_that_do_not_hash_to_the_stream_id_are_not_called_exact() -> None:
+    small = model()
+    data, other = (rs.encode(picture(128, 192, seed), small, tile=64) for seed in (1, 2))
+    out = quiet(forge(data, other), small)
+    assert out.report.exact is False
+    assert {tile.outcome for tile in out.report.tiles} == {Outcome.UNPROVEN}
+    assert not (out.mask == Mask.EXACT).any()
+    with pytest.raises(rs.DamagedStream):
+        rs.decode(forge(data, other), small, strict=True)
+
+
+def test_a_forged_copy_before_the_true_tile() -> None:
+    small = model()
+    data, other = (rs.encode(picture(128, 192, seed), small, tile=64) for seed in (1, 2))
+    ours, theirs = read_stream(data), read_stream(other)
+    forged = build_packet(ord("T"), ours.stream_id, 0, build_tile(ours.header, ours.stream_id, theirs.tiles[0]))
+    out = quiet(forged + data, small)
+    assert out.report.exact is False
+    assert not (out.mask == Mask.EXACT).any()
+    # The true one first: the stream id proves it, whatever comes after.
+    out = rs.decode(data + forged, small)
+    assert out.report.exact
+    assert not out.report.intact
+    # Another tile lost: the id cannot decide, so the contested tile alone is unproven.
+    out = quiet(drop_tiles(data + forged, tiles=[3]), small)
+    outcomes = [tile.outcome for tile in out.report.tiles]
+    assert outcomes[0] == Outcome.UNPROVEN
+    assert outcomes[3] == Outcome.MISSING
+    assert set(outcomes[1:3] + outcomes[4:]) == {Outcome.EXACT}
+
+
+def test_a_forged_header_first() -> None:
+    small = model()
+    data = rs.encode(picture(128, 192), small, tile=64)
+    stream = read_stream(data)
+    turned = replace(stream.header, width=stream.header.height, height=stream.header.width)
+    out = quiet(build_packet(ord("H"), stream.stream_id, 0, build_header(turned)) + data, small)
+    assert out.report.exact is False
+    assert not (out.mask == Mask.EXACT).any()
+
+
+def test_padding_cannot_get_around_the_limit() -> None:
+    small = model()
+    one = read_stream(rs.encode(picture(64, 64), small, tile=64))
+    thin = replace(one.header, width=1 << 28, height=1)
+    packets = [(ord("H"), build_header(thin)), (ord("T"), build_tile(thin, bytes(4), one.tiles[0]))]
+    data = b"".join(build_packet(kind, bytes(4), 0, payload) for kind, payload in packets)
+    with pytest.raises(rs.ImageError, match="268435456 x 64"):
+        rs.decode(data, small)
+
+
+def test_latents_that_are_not_finite_are_refused() -> None:
+    small = model()
+    grid = Grid(64, 64, 64, small.latent_stride, small.factor)
+    with pytest.raises(rs.ImageError, match="not finite"):
+        encode_latents(torch.full((12, 4, 4), float("nan")), small, grid)
+
+
 def test_nothing_left() -> None:
     data = drop_tiles(rs.encode(picture(64, 64), model(), tile=64), count=1)
     with pytest.raises(rs.DamagedStream, match="none of the 1 tiles"):
         rs.decode(data, model())
 
 
-@pytest.mark.parametrize(("tile", "mode"), [(0, "exact"), (-64, "exact"), (100, "exact"), (64, "native")])
+@pytest.mark.parametrize(
+    ("tile", "mode"), [(0, "exact"), (-64, "exact"), (100, "exact"), (64, "native"), (1 << 32, "exact")]
+)
 def test_impossible_settings(tile: int, mode: str) -> None:
     with pytest.raises(ValueError, match=r"tile|mode"):
         rs.encode(picture(64, 64), model(), tile=tile, mode=mode)

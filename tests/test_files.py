@@ -33,6 +33,20 @@ def test_failure_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
+def test_devices_links_and_modes_stay_what_they_are(tmp_path: Path) -> None:
+    target, link = tmp_path / "a.bin", tmp_path / "link"
+    target.write_bytes(b"old")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    write_file(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o777 == 0o600
+    write_file(os.devnull, b"gone")
+    assert not Path(os.devnull).is_file()
+    write_file(tmp_path / ("日" * 83), b"long")
+
+
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_file(tmp_path / "none" / "a.bin", b"")

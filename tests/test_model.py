@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from robuststream import modelstore
 from robuststream.compressai import thaw
 from robuststream.freezing import ARCHITECTURES, freeze_checkpoint
 from robuststream.model import METADATA_KEY, Model
+from robuststream.networks.graph import Layer, Network
 from tests.small import model, net, picture
 
 
@@ -88,6 +90,9 @@ def test_compressai_and_back(architecture: str) -> None:
         (lambda d, t: t["tables.lengths"].fill_(2**30), "CDF tables are not valid"),
         (lambda d, t: d.update(known_answer="0" * 32), "known-answer test fails"),
         (lambda d, t: d["texts"].update(name="x" * 5000), "longer than"),
+        (lambda d, t: d["texts"].update(name="\ud800"), "not printable"),
+        (lambda d, t: d.pop("known_answer"), "not a valid model file"),
+        (lambda d, t: d.pop("parameters_digest"), "not a valid model file"),
     ],
 )
 def test_bad_models_are_refused_by_name(change: Any, message: str) -> None:
@@ -153,6 +158,19 @@ def test_freezing_changes_nothing_and_says_when_it_builds_tables(caplog: pytest.
     assert all(torch.equal(before[name], value) for name, value in fresh.state_dict().items())
 
 
+def test_networks_that_scale_without_limit_are_refused() -> None:
+    """Small files must not make large tensors: the known answer alone would take gigabytes."""
+    small = model()
+    tall = Layer(
+        "conv_transpose2d",
+        {"stride": 16, "padding": 0, "output_padding": 0, "fraction_bits": 0},
+        {"weight": torch.zeros((8, 8, 16, 16), dtype=torch.int32), "bias": torch.zeros(8, dtype=torch.int64)},
+    )
+    network = Network("h_s", [tall] * 3 + list(small.parts.networks["h_s"].layers))
+    with pytest.raises(rs.UnsupportedModel, match="by more than 64"):
+        Model(replace(small.parts, networks={**small.parts.networks, "h_s": network}))
+
+
 def test_other_architectures_are_named() -> None:
     with pytest.raises(rs.UnsupportedModel, match="JointAutoregressiveHierarchicalPriors cannot be frozen"):
         rs.freeze(JointAutoregressiveHierarchicalPriors(4, 6))
@@ -183,6 +201,8 @@ def test_models_are_found_by_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(rs.ModelNotFound):
         rs.decode(data)
     (tmp_path / "broken.safetensors").write_bytes(b"broken")
+    header = b'{"__metadata__":"robuststream.model"}'
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
     model().save(tmp_path / "small.safetensors")
     assert rs.decode(data).report.exact
 

@@ -28,7 +28,7 @@ import robuststream as rs
 from robuststream.codec import read_stream, synthesise
 from robuststream.compressai import thaw
 from robuststream.images import read_picture
-from robuststream.latents import decode_latents
+from robuststream.latents import BATCH, decode_latents
 from robuststream.networks import exact
 from robuststream.networks.fixedpoint import FRACTION_BITS, ONE
 from robuststream.tiling import Grid
@@ -114,7 +114,7 @@ def decode(arguments: argparse.Namespace) -> None:
 def decode_robuststream(path: Path, model: rs.Model, arguments: argparse.Namespace) -> dict[str, Any]:
     stream = read_stream(path.read_bytes())
     grid = Grid.of(stream.header, model.latent_stride, model.factor)
-    decoded = decode_latents(stream, model, grid, batch=1 if arguments.one_by_one else 64)
+    decoded = decode_latents(stream, model, grid, batch=1 if arguments.one_by_one else BATCH)
     if arguments.device != "cpu":
         synthesise(decoded.latents, model, grid)
     same = _hash(decoded.latents) == path.with_suffix(".sha256").read_text() and decoded.report.exact
@@ -137,7 +137,7 @@ def decode_control(path: Path, model: rs.Model, arguments: argparse.Namespace) -
     inputs: list[torch.Tensor] = []
     network = model.prior._hyper_synthesis
     model.prior._hyper_synthesis = lambda z_hat: (inputs.append(z_hat), network(z_hat))[1]
-    decode_latents(stream, model, grid, batch=1 if arguments.one_by_one else 64)
+    decode_latents(stream, model, grid, batch=1 if arguments.one_by_one else BATCH)
     model.prior._hyper_synthesis = network
     outputs = torch.cat([_unrounded(network, z_hat).flatten() for z_hat in inputs])
     return {"hash": _hash(outputs)}

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _UsageProblem as error:
         say("error", f"{error.format_message()} (robuststream --help)")  # type: ignore[attr-defined]
         return USAGE
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         say("error", "stopped")
         return USAGE
     except BrokenPipeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 FINE, USAGE, DAMAGED, BUG = 0, 1, 2, 3
+#: torch has no class of its own for this on a CPU.
+_OUT_OF_MEMORY = re.compile("can.t allocate memory|out of memory", re.IGNORECASE)
 STANDARD = Path("-")
 
 ModelOption = Annotated[
@@ -59,7 +62,7 @@ def report_error(error: Exception) -> int | None:
         place = f"{error.filename}: " if error.filename else ""
         say("error", f"{place}{error.strerror or error}")
         return USAGE
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))):
         say("error", "not enough memory")
         return USAGE
     return None
@@ -104,6 +107,8 @@ def logging_to_stderr() -> Iterator[None]:
 def read_input(path: Path) -> bytes:
     """A whole file, or standard input for `-`. Raises UsageError."""
     if path == STANDARD:
+        if sys.stdin is None:
+            raise UsageError("standard input is closed")
         return sys.stdin.buffer.read()
     try:
         return path.read_bytes()
@@ -114,11 +119,13 @@ def read_input(path: Path) -> bytes:
 def check_output(path: Path, force: bool) -> None:
     """Refuse an output before any work is done. Raises UsageError."""
     if path == STANDARD:
+        if sys.stdout is None:
+            raise UsageError("standard output is closed")
         if sys.stdout.isatty():
             raise UsageError("binary data is not written to a terminal: name a file, or redirect the output")
     elif path.is_dir():
         raise UsageError(f"{path}: is a folder: name a file")
-    elif path.exists() and not force:
+    elif os.path.lexists(path) and not force:
         raise UsageError(f"{path}: exists already: use --force to overwrite it")
 
 

@@ -63,6 +63,8 @@ def decode(
             raise UsageError("--mask takes one input at a time")
         check_output(mask, force)
     pairs = pair_up(paths, out_dir, extension, force)
+    if mask is not None:
+        _check_mask(mask, pairs[0][1])
 
     from robuststream import codec
     from robuststream.images import picture_format
@@ -83,6 +85,14 @@ def decode(
         return _verdict(source, decoded.report)
 
     raise typer.Exit(each(pairs, one))
+
+
+def _check_mask(mask: Path, target: Path) -> None:
+    """The mask must not take the picture's place, and its folder must be there before any work is done."""
+    if mask == target or (mask != STANDARD and target != STANDARD and mask.resolve() == target.resolve()):
+        raise UsageError(f"{label(mask)}: the mask would take the picture's place: give it a name of its own")
+    if mask != STANDARD and not mask.resolve().parent.is_dir():
+        raise UsageError(f"{mask}: its folder does not exist")
 
 
 def _file(image: Image, kind: str) -> bytes:

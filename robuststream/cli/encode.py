@@ -24,6 +24,7 @@ from robuststream.cli.common import (
     read_input,
     write_output,
 )
+from robuststream.container.packets import MAX_TILE
 
 SUFFIX = ".robs"
 
@@ -43,8 +44,9 @@ def encode(
     from robuststream.modelstore import load_model
 
     coder = load_model(model)
-    if tile <= 0 or tile % coder.factor:
-        raise UsageError(f"--tile {tile} is not a positive multiple of {coder.factor}, the model's downsampling factor")
+    if not 0 < tile <= MAX_TILE or tile % coder.factor:
+        factor = f"{coder.factor}, the model's downsampling factor"
+        raise UsageError(f"--tile {tile} is not a positive multiple of {factor}, up to {MAX_TILE}")
 
     def one(pair: tuple[Path, Path]) -> int:
         source, target = pair

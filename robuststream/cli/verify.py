@@ -47,7 +47,7 @@ def verify(
         what = "every tile decodes to the encoder's latents" if decode else "the container is whole"
         findings = len(report.findings) + report.findings_left_out
         verdict = f"ok, {what}" if good else f"damaged, {findings} finding{'s' * (findings != 1)}"
-        print(f"{label(path)}: {verdict} ({report.header.tiles} tiles, {report.file_bytes} bytes)")
+        print(f"{one_line(label(path))}: {verdict} ({report.header.tiles} tiles, {report.file_bytes} bytes)")
         for finding in report.findings:
             print(f"  {one_line(str(finding))}")
         if report.findings_left_out:

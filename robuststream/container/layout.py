@@ -11,7 +11,7 @@ from typing import Any
 import construct as c
 
 from robuststream.checksum import crc16, crc32c
-from robuststream.container.packets import MAJOR, MINOR, Colour, Header, Kind, Mode, Tile, kind_name
+from robuststream.container.packets import MAJOR, MAX_TILE, MINOR, Colour, Header, Kind, Mode, Tile, kind_name
 from robuststream.errors import DamagedStream, ImageError, UnsupportedVersion
 
 # --- Section 2: integers -------------------------------------------------------------------------------------------
@@ -180,8 +180,8 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
         model_name=fields.get(TAG_NAME, b"")[:NAME_BYTES].decode(errors="replace"),
         version=(major, minor),
     )
-    if not (header.width and header.height and header.tile):
-        raise ValueError("a size of zero")
+    if not (header.width and header.height and 0 < header.tile <= MAX_TILE):
+        raise ValueError(f"a size of zero, or a tile of more than {MAX_TILE} pixels")
     if header.checkpoints > 1:
         raise UnsupportedVersion(f"{header.checkpoints} checkpoints a tile; this release reads at most one")
     return header

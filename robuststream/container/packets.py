@@ -10,6 +10,8 @@ MAJOR = 1
 MINOR = 0
 #: A decoder refuses more declared pixels unless told otherwise; about the limit where Pillow warns, tripled.
 MAX_PIXELS = 1 << 28
+#: A tile is decoded as a whole, so its side is limited: memory hangs on it.
+MAX_TILE = 4096
 
 
 class Kind(IntEnum):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import construct as c
 
 from robuststream.container import layout
 from robuststream.container.packets import (
+    MAJOR,
+    MINOR,
     DamagedPacket,
     Event,
     Gap,
@@ -28,16 +30,22 @@ from robuststream.container.writer import arrange, distances
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 
 PIECE = 1 << 20
+#: Tiles never seen are listed one by one only where the file has this many bytes a tile; a packet has 25 at least.
+LISTED = 16
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A stream as found: `tiles` are whole and checked, `salvaged` hold z only; all others are lost."""
+    """A stream as found: `tiles` are whole and checked, `salvaged` hold z only; all others are lost.
+
+    `unproven` tiles are whole too, but copies of them or of the header contradict each other, or the stream id.
+    """
 
     header: Header
     stream_id: bytes
     tiles: Mapping[int, Tile]
     salvaged: Mapping[int, Salvage]
+    unproven: Collection[int]
     metadata: Metadata
     report: StreamReport
 
@@ -108,9 +116,10 @@ class _Reader:
         self._check_repeats(found)
         self._check_gaps(gaps, found)
         self._check_others(streams)
+        unproven = self._check_identity(header, identity, found, tiles)
         reports, missing = self._tile_reports(header, found, tiles, salvaged)
         if not self.findings.kept:
-            self._check_whole(header, identity, found, tiles)
+            self._check_whole(header, found)
         report = StreamReport(
             file_bytes=len(self.data),
             stream_id=identity.hex(),
@@ -124,7 +133,7 @@ class _Reader:
             findings=self.findings.in_file_order(),
             findings_left_out=self.findings.left_out,
         )
-        return Stream(header, identity, tiles, salvaged, metadata, report)
+        return Stream(header, identity, tiles, salvaged, unproven, metadata, report)
 
     def _collect(self) -> tuple[dict[bytes, _Found], list[Gap]]:
         streams: dict[bytes, _Found] = {}
@@ -197,6 +206,9 @@ class _Reader:
             except c.ConstructError:
                 self._add(Rule.METADATA, "the payload breaks the format's rules", packet)
                 continue
+            if fields.part in blocks.get(fields.type, {}) or wanted.get(fields.type, fields.parts) != fields.parts:
+                self._add(Rule.METADATA, "contradicts an earlier part of the same block, which counts", packet)
+                continue
             blocks.setdefault(fields.type, {})[fields.part] = fields.data
             wanted[fields.type] = fields.parts
         whole = {
@@ -206,9 +218,9 @@ class _Reader:
         }
         for kind in blocks.keys() - whole.keys():
             self.findings.add(Rule.METADATA, f"the block of type {kind} is not whole: it is left out")
-        if len(found.notes) < header.metadata_packets:
-            lost = header.metadata_packets - len(found.notes)
-            self.findings.add(Rule.METADATA, f"{lost} of {header.metadata_packets} metadata packets are missing")
+        if len(found.notes) != header.metadata_packets:
+            count = f"{len(found.notes)} metadata packets, {header.metadata_packets} by the header"
+            self.findings.add(Rule.METADATA, count)
         return Metadata(
             icc=whole.get(MetadataType.ICC), exif=whole.get(MetadataType.EXIF), xmp=whole.get(MetadataType.XMP)
         )
@@ -252,7 +264,7 @@ class _Reader:
     ) -> tuple[tuple[TileReport, ...], int]:
         damaged = {number: item for (kind, number), item in found.damaged.items() if kind == Kind.TILE}
         seen = sorted(number for number in {*tiles, *damaged, *found.tiles} if number < header.tiles)
-        listed: Iterable[int] = range(header.tiles) if header.tiles <= len(self.data) else seen
+        listed: Iterable[int] = range(header.tiles) if header.tiles * LISTED <= len(self.data) else seen
         reports = []
         for index in listed:
             if index in tiles:
@@ -273,20 +285,36 @@ class _Reader:
             self.findings.add(Rule.TILE_MISSING, f"{missing} of {header.tiles} tiles were not found")
         return tuple(reports), missing
 
-    def _check_whole(self, header: Header, identity: bytes, found: _Found, tiles: Mapping[int, Tile]) -> None:
+    def _check_identity(
+        self, header: Header, identity: bytes, found: _Found, tiles: Mapping[int, Tile]
+    ) -> Collection[int]:
+        """See that header and tiles belong together; the tiles for which something speaks against it.
+
+        With all tiles at hand the stream id decides, whatever other copies there are.
+        """
+        if len(tiles) == header.tiles:
+            if layout.stream_id(found.headers[0].payload, tiles.values()) == identity:
+                return ()
+            self.findings.add(Rule.STREAM_ID, "header and tiles hash to another stream id: not all belong together")
+            return tiles.keys()
+        if any(finding.rule == Rule.HEADER_CONFLICT for finding in self.findings.kept):
+            return tiles.keys()
+        conflicts = {finding.tile for finding in self.findings.kept if finding.rule == Rule.TILE_CONFLICT}
+        return [index for index in tiles if index in conflicts]
+
+    def _check_whole(self, header: Header, found: _Found) -> None:
         """Nothing is damaged: see that nothing is gone or moved either."""
         if found.index is None:
             self.findings.add(Rule.INDEX, "the INDEX packet is missing")
             return
-        if not found.unknown:
+        # A newer minor version may have an order of its own for packets that are not known here.
+        if header.version <= (MAJOR, MINOR):
             expected = arrange(found.headers[0], [p for p in found.order if p.kind != Kind.HEADER])
             if [(p.kind, p.number) for p in expected] != [(p.kind, p.number) for p in found.order]:
                 self.findings.add(Rule.ORDER, "packets are moved, or copies of the HEADER are missing")
                 return
             if layout.INDEX.build(distances(expected)) != found.index.payload:
                 self._add(Rule.INDEX, "does not give the places of the tiles", found.index)
-        if layout.stream_id(found.headers[0].payload, tiles.values()) != identity:
-            self.findings.add(Rule.STREAM_ID, "header and tiles hash to another stream id: not all belong together")
 
     def _add(self, rule: Rule, message: str, packet: Packet, tile: int | None = None) -> None:
         self.findings.add(rule, message, packet.offset, packet.offset + packet.size, tile)

@@ -34,6 +34,8 @@ class Rule(str, Enum):
     ENTROPY = "ROBS-ENTROPY"
 
 
+#: The header or a tile may be another's: nothing decoded from them is proven.
+IDENTITY_RULES = (Rule.STREAM_ID, Rule.TILE_CONFLICT, Rule.HEADER_CONFLICT)
 #: Found by decoding: the bytes are those that were written, and the decoder does not trust what they say.
 DECODING_RULES = (Rule.DESYNC, Rule.ENTROPY)
 
@@ -50,6 +52,7 @@ class Outcome(str, Enum):
     """What became of a tile's latents in a decode."""
 
     EXACT = "exact"
+    UNPROVEN = "unproven"  # decoded, but header and tiles contradict each other
     CONCEALED = "concealed"
     MISSING = "missing"
 
@@ -122,7 +125,10 @@ class StreamReport:
 
     @property
     def exact(self) -> bool | None:
-        """Every tile's latents are proven equal to the encoder's; None before a decode."""
+        """Every tile's latents are proven equal to the encoder's; None before a decode.
+
+        Never where header and tiles contradict each other or the stream id: then none is proven the encoder's.
+        """
         if not self.tiles or any(tile.outcome is None for tile in self.tiles):
             return None
         return not self.missing_tiles and all(tile.outcome == Outcome.EXACT for tile in self.tiles)

@@ -37,6 +37,14 @@ DIGIT_CEILING = np.uint64(((1 << 31) >> 16 << 32) * (1 << 12))
 CEILING_SHIFT = np.uint64(47)
 
 
+def kernel(function: Any) -> Any:
+    """Compile when first called, and keep the machine code on disk; without it where no folder can be written."""
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # numba: no locator available
+        return njit(nogil=True)(function)
+
+
 def high_product(a: Any, b: Any) -> Any:
     """Upper 64 bits of the 128-bit product of two uint64."""
     return np.uint64(int(a) * int(b) >> 64)
@@ -57,13 +65,13 @@ def _compiled_high_product(a, b):  # type: ignore[no-untyped-def]
     return lambda a, b: _high_product(a, b)  # type: ignore[call-arg]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def words_needed(tiles, symbols):  # type: ignore[no-untyped-def]
     """More 32-bit words than `symbols` symbols in `tiles` tiles can take: 48 bits each, 2 words of state, 1 spare."""
     return symbols + (symbols + 1) // 2 + 3 * tiles
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def encode(symbols, rows, bounds, marks, cdf, reciprocals, shifts, starts, lengths, offsets, words):  # type: ignore[no-untyped-def]
     """Code tiles back to back into the end of `words`, last tile first.
 
@@ -132,7 +140,7 @@ def encode(symbols, rows, bounds, marks, cdf, reciprocals, shifts, starts, lengt
     return places, marked
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def start(words, bounds, states, positions, status):  # type: ignore[no-untyped-def]
     """Read each tile's state: words uint32 (n,), bounds int64 (T + 1,); fills uint64, int64, int32 (T,)."""
     for tile in range(len(states)):
@@ -146,7 +154,7 @@ def start(words, bounds, states, positions, status):  # type: ignore[no-untyped-
                 status[tile] = RANGE
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def decode(words, bounds, states, positions, status, rows, cdf, starts, lengths, offsets, lookup, symbols):  # type: ignore[no-untyped-def]
     """Decode one step of every tile whose status is OK; any words at all end in symbols or in a status.
 

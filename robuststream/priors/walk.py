@@ -108,10 +108,9 @@ class EncodingWalk(Walk):
         target = select(self._targets[latent]).reshape(self.tiles, -1).double()
         exact_means = means.double()
         symbols = torch.round(target - exact_means / ONE)
-        # Within these, neither the saturation of latents nor a decoder's limit on symbols ever acts.
+        # Within these, neither the saturation of latents nor a decoder's limit on symbols (2^13) ever acts.
         symbols = torch.maximum(symbols, torch.ceil((-LIMIT - exact_means) / ONE))
         symbols = torch.minimum(symbols, torch.floor((LIMIT - exact_means) / ONE))
-        symbols = symbols.clamp(-rans.MAX_SYMBOL, rans.MAX_SYMBOL)
         return self.coder.code(rows, symbols.to(torch.int32).numpy())
 
     def checkpoint(self) -> None:

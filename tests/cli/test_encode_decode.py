@@ -192,3 +192,13 @@ def test_a_progress_bar_only_at_a_terminal(monkeypatch: pytest.MonkeyPatch, caps
     assert out == ""
     assert "100%" in err
     assert done == [*range(5), *range(5)]
+
+
+def test_the_mask_does_not_take_the_pictures_place(run, files, tmp_path):
+    picture = tmp_path / "o.png"
+    result = run("decode", files.stream, picture, "--mask", picture)
+    assert result.code == 1
+    assert "would take the picture's place" in result.error
+    assert not picture.exists()
+    assert run("decode", files.stream, picture, "--mask", tmp_path / "none" / "m.png").code == 1
+    assert not picture.exists()

@@ -143,7 +143,7 @@ def test_header_with_every_field_stands_in_the_order_of_tags():
     assert layout.parse_header(expected) == header
 
 
-@given(st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1), st.text(max_size=16))
+@given(st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1), st.integers(1, 4096), st.text(max_size=16))
 def test_header_comes_back(width, height, tile, name):
     header = sample_header(width, height, tile, model_name=name)
     assert layout.parse_header(layout.build_header(header)) == header

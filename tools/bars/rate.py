@@ -16,7 +16,7 @@ from robuststream.codec import analyse
 from robuststream.compressai import thaw
 from robuststream.container.reader import read_stream
 from robuststream.entropy.coder import TileEncoder
-from robuststream.latents import encode_latents
+from robuststream.latents import BATCH, encode_latents
 from robuststream.networks.fixedpoint import ONE
 from robuststream.tiling import Grid
 
@@ -51,7 +51,7 @@ def exact_rate(photos: Path) -> list[Figure]:
 def _float_bytes(y: torch.Tensor, model: rs.Model, net: Any, grid: Grid) -> int:
     total = 0
     gaussian_rows = len(model.parts.thresholds) + 1
-    for _, group in grid.by_shape(range(grid.tiles), 64):
+    for _, group in grid.by_shape(range(grid.tiles), BATCH):
         pieces = torch.stack([y[(slice(None), *grid.latent_box(index).slices())] for index in group])
         z = model.prior.analyse(pieces)["z"]
         medians = (model.parts.medians.float() / ONE)[None, :, None, None]
