@@ -31,6 +31,7 @@ from robuststream.images import read_picture
 from robuststream.latents import BATCH, decode_latents
 from robuststream.networks import exact
 from robuststream.networks.fixedpoint import FRACTION_BITS, ONE
+from robuststream.networks.floating import elementwise
 from robuststream.tiling import Grid
 
 #: A picture counts as broken below this PSNR against the encoder's own reconstruction; intact ones reach 90 dB.
@@ -145,21 +146,21 @@ def decode_control(path: Path, model: rs.Model, arguments: argparse.Namespace) -
 
 def _unrounded(network: exact.ExactNetwork, x: torch.Tensor) -> torch.Tensor:
     """Real-valued weights such as training yields (not sums of powers of two), in float64, nowhere rounded."""
-    x = x.double() / ONE
-    for layer, tensors in network._layers:
-        if layer.operation == "leaky_relu":
-            x = F.leaky_relu(x, float(layer.attributes["slope"]))
-            continue
+
+    def operate(number: int, inputs: list[torch.Tensor]) -> torch.Tensor:
+        layer, tensors = network.network.layers[number], network._tensors[number]
+        if not tensors:
+            return elementwise(layer, inputs)
         bits = layer.integer("fraction_bits")
         weight = tensors["weight"] * 2.0**-bits / 3.0
         bias = tensors["bias"] * 2.0 ** -(bits + FRACTION_BITS)
         stride, padding = layer.integer("stride"), layer.integer("padding")
         if layer.operation == "conv2d":
-            x = exact.F.conv2d(x, weight, bias, stride=stride, padding=padding)
-        else:
-            more = layer.integer("output_padding")
-            x = exact.F.conv_transpose2d(x, weight, bias, stride=stride, padding=padding, output_padding=more)
-    return x
+            return exact.F.conv2d(inputs[0], weight, bias, stride=stride, padding=padding)
+        more = layer.integer("output_padding")
+        return exact.F.conv_transpose2d(inputs[0], weight, bias, stride=stride, padding=padding, output_padding=more)
+
+    return network.network.run(x.double() / ONE, operate)
 
 
 class PermutedSums:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robuststream.networks.fixedpoint import prove, rescale, saturate, slope_integer
-from robuststream.networks.graph import Network
+from robuststream.networks.graph import Network, rearrange
 
 
 class ExactNetwork:
@@ -22,26 +22,29 @@ class ExactNetwork:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.bounds = prove(network)
-        self._layers = [(layer, {name: t.double() for name, t in layer.tensors.items()}) for layer in network.layers]
+        self._tensors = [{name: t.double() for name, t in layer.tensors.items()} for layer in network.layers]
 
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Tensor:
         """Integers at 2^-12, any dtype, (B, C, H, W), to float64 integers at 2^-12 within +-2^24."""
-        x = saturate(x.to("cpu", torch.float64))
-        for layer, tensors in self._layers:
-            if layer.operation == "conv2d":
-                weight, bias = tensors["weight"], tensors["bias"]
-                x = F.conv2d(x, weight, bias, stride=layer.integer("stride"), padding=layer.integer("padding"))
-                x = rescale(x, layer.integer("fraction_bits"))
-            elif layer.operation == "conv_transpose2d":
-                stride, padding, more = (layer.integer(name) for name in ("stride", "padding", "output_padding"))
-                weight, bias = tensors["weight"], tensors["bias"]
-                x = F.conv_transpose2d(x, weight, bias, stride=stride, padding=padding, output_padding=more)
-                x = rescale(x, layer.integer("fraction_bits"))
-            elif layer.operation == "relu":
-                x = x.clamp(min=0)
-            else:
-                assert layer.operation == "leaky_relu"
-                slope = slope_integer(str(layer.attributes["slope"]))
-                x = torch.where(x < 0, torch.floor(x * (slope * 2.0**-16) + 0.5), x)
-        return x
+        return self.network.run(saturate(x.to("cpu", torch.float64)), self._operate)
+
+    def _operate(self, number: int, inputs: list[Tensor]) -> Tensor:
+        layer, tensors, x = self.network.layers[number], self._tensors[number], inputs[0]
+        if layer.operation == "conv2d":
+            weight, bias = tensors["weight"], tensors["bias"]
+            sums = F.conv2d(x, weight, bias, stride=layer.integer("stride"), padding=layer.integer("padding"))
+            return rescale(sums, layer.integer("fraction_bits"))
+        if layer.operation == "conv_transpose2d":
+            stride, padding, more = (layer.integer(name) for name in ("stride", "padding", "output_padding"))
+            weight, bias = tensors["weight"], tensors["bias"]
+            sums = F.conv_transpose2d(x, weight, bias, stride=stride, padding=padding, output_padding=more)
+            return rescale(sums, layer.integer("fraction_bits"))
+        if layer.operation == "relu":
+            return x.clamp(min=0)
+        if layer.operation == "leaky_relu":
+            slope = slope_integer(str(layer.attributes["slope"]))
+            return torch.where(x < 0, torch.floor(x * (slope * 2.0**-16) + 0.5), x)
+        if layer.operation == "add":
+            return saturate(x + inputs[1])
+        return rearrange(layer, inputs)

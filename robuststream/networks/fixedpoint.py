@@ -7,13 +7,13 @@ holds each partial sum exactly, in whatever order a kernel adds: no rounding eve
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from robuststream.errors import UnsupportedModel
-from robuststream.networks.graph import Layer, Network
+from robuststream.networks.graph import OPERATIONS, Layer, Network
 
 #: Activations, means and medians are integers at this many fraction bits ...
 FRACTION_BITS = 12
@@ -77,11 +77,11 @@ def freeze_exact(network: Network) -> Network:
 
 
 def _freeze_layer(name: str, number: int, layer: Layer) -> Layer:
-    if layer.operation in ("relu", "leaky_relu"):
-        return layer
     where = f"network {name}, layer {number} ({layer.operation})"
-    if layer.operation not in ("conv2d", "conv_transpose2d"):
+    if not OPERATIONS[layer.operation].exact:
         raise UnsupportedModel(f"{where}: has no exact form among entropy parameters")
+    if not layer.tensors:
+        return layer
     for bits in range(MAX_WEIGHT_BITS, -1, -1):
         # Weights too large for their type would wrap: the bound below must not be computed from such.
         if float(layer.tensors["weight"].abs().max()) * 2.0**bits >= 2**31 - 1:
@@ -91,7 +91,7 @@ def _freeze_layer(name: str, number: int, layer: Layer) -> Layer:
         weight = quantise(layer.tensors["weight"], bits).to(torch.int32)
         bias = quantise(layer.tensors["bias"], bits + FRACTION_BITS)
         attributes = {**layer.attributes, "fraction_bits": bits}
-        frozen = Layer(layer.operation, attributes, {"weight": weight, "bias": bias})
+        frozen = replace(layer, attributes=attributes, tensors={"weight": weight, "bias": bias})
         if output_bound(frozen) < 1 << EXACT_BITS:
             return frozen
     raise UnsupportedModel(f"{where}: its weights are too large for exact arithmetic")

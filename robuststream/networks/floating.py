@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robuststream.networks.graph import Layer, Network
+from robuststream.networks.graph import Layer, Network, rearrange
 
 
 class FloatingNetwork:
@@ -14,37 +14,46 @@ class FloatingNetwork:
 
     def __init__(self, network: Network, device: torch.device | str = "cpu") -> None:
         self.network = network
-        self._layers = [
-            (layer, {name: tensor.to(device) for name, tensor in layer.tensors.items()}) for layer in network.layers
+        self._tensors = [
+            {name: tensor.to(device) for name, tensor in layer.tensors.items()} for layer in network.layers
         ]
         self.device = torch.device(device)
 
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Tensor:
         """float32 (B, C, H, W) to float32, on this network's device."""
-        x = x.to(self.device)
         # A caller's autocast would change the pixels; this touches no setting outside.
         with torch.autocast(self.device.type, enabled=False):
-            for layer, tensors in self._layers:
-                x = _run(layer, tensors, x)
-        return x
+            return self.network.run(x.to(self.device), self._operate)
+
+    def _operate(self, number: int, inputs: list[Tensor]) -> Tensor:
+        layer, tensors, x = self.network.layers[number], self._tensors[number], inputs[0]
+        if layer.operation == "conv2d":
+            weight, bias = tensors["weight"], tensors["bias"]
+            return F.conv2d(x, weight, bias, stride=layer.integer("stride"), padding=layer.integer("padding"))
+        if layer.operation == "conv_transpose2d":
+            stride, padding, more = (layer.integer(name) for name in ("stride", "padding", "output_padding"))
+            weight, bias = tensors["weight"], tensors["bias"]
+            return F.conv_transpose2d(x, weight, bias, stride=stride, padding=padding, output_padding=more)
+        if layer.operation == "gdn":
+            # Generalised divisive normalisation: Ballé, Laparra, Simoncelli, arXiv:1511.06281.
+            norm = F.conv2d(x * x, tensors["gamma"][:, :, None, None], tensors["beta"])
+            return x * (torch.sqrt(norm) if layer.attributes["inverse"] else torch.rsqrt(norm))
+        return elementwise(layer, inputs)
 
 
-def _run(layer: Layer, tensors: dict[str, Tensor], x: Tensor) -> Tensor:
-    if layer.operation == "conv2d":
-        weight, bias = tensors["weight"], tensors["bias"]
-        return F.conv2d(x, weight, bias, stride=layer.integer("stride"), padding=layer.integer("padding"))
-    if layer.operation == "conv_transpose2d":
-        stride, padding, more = (layer.integer(name) for name in ("stride", "padding", "output_padding"))
-        weight, bias = tensors["weight"], tensors["bias"]
-        return F.conv_transpose2d(x, weight, bias, stride=stride, padding=padding, output_padding=more)
+def elementwise(layer: Layer, inputs: list[Tensor]) -> Tensor:
+    """The operations without tensors, on real numbers of any type."""
     if layer.operation == "relu":
-        return F.relu(x)
+        return F.relu(inputs[0])
     if layer.operation == "leaky_relu":
-        return F.leaky_relu(x, float(layer.attributes["slope"]))
+        return F.leaky_relu(inputs[0], float(layer.attributes["slope"]))
     if layer.operation == "abs":
-        return x.abs()
-    assert layer.operation == "gdn"
-    # Generalised divisive normalisation: Ballé, Laparra, Simoncelli, arXiv:1511.06281.
-    norm = F.conv2d(x * x, tensors["gamma"][:, :, None, None], tensors["beta"])
-    return x * (torch.sqrt(norm) if layer.attributes["inverse"] else torch.rsqrt(norm))
+        return inputs[0].abs()
+    if layer.operation == "sigmoid":
+        return torch.sigmoid(inputs[0])
+    if layer.operation == "add":
+        return inputs[0] + inputs[1]
+    if layer.operation == "mul":
+        return inputs[0] * inputs[1]
+    return rearrange(layer, inputs)

@@ -1,4 +1,4 @@
-"""A network as data: a list of layers from a closed set of operations, with their tensors (spec/model.md, section 3).
+"""A network as data: layers from a closed set of operations, with their tensors (spec/model.md, section 3).
 
 Running a graph executes nothing but these operations, so a model file is only ever data.
 """
@@ -6,9 +6,10 @@ Running a graph executes nothing but these operations, so a model file is only e
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import gcd
+from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,43 +17,95 @@ from torch import Tensor
 
 from robuststream.errors import UnsupportedModel
 
-#: Operation: (attributes, tensors) it must have. Convolution weights are laid out as torch's.
-OPERATIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
-    "conv2d": (frozenset({"stride", "padding"}), frozenset({"weight", "bias"})),
-    "conv_transpose2d": (frozenset({"stride", "padding", "output_padding"}), frozenset({"weight", "bias"})),
-    "relu": (frozenset(), frozenset()),
-    "leaky_relu": (frozenset({"slope"}), frozenset()),
-    "abs": (frozenset(), frozenset()),
-    "gdn": (frozenset({"inverse"}), frozenset({"beta", "gamma"})),
+
+@dataclass(frozen=True)
+class Operation:
+    """What a layer of this kind must have: attributes, tensors, and so many inputs, or from one up (`any_number`)."""
+
+    attributes: frozenset[str] = frozenset()
+    tensors: frozenset[str] = frozenset()
+    inputs: int = 1
+    any_number: bool = False
+    exact: bool = False
+
+
+#: The closed set. Convolution weights are laid out as torch's. `exact`: has a form in integers (format.md, section 14).
+OPERATIONS: Mapping[str, Operation] = {
+    "conv2d": Operation(frozenset({"stride", "padding"}), frozenset({"weight", "bias"}), exact=True),
+    "conv_transpose2d": Operation(
+        frozenset({"stride", "padding", "output_padding"}), frozenset({"weight", "bias"}), exact=True
+    ),
+    "relu": Operation(exact=True),
+    "leaky_relu": Operation(frozenset({"slope"}), exact=True),
+    "abs": Operation(),
+    "sigmoid": Operation(),
+    "gdn": Operation(frozenset({"inverse"}), frozenset({"beta", "gamma"})),
+    "pixel_shuffle": Operation(frozenset({"factor"}), exact=True),
+    "slice": Operation(frozenset({"first", "channels"}), exact=True),
+    "add": Operation(inputs=2, exact=True),
+    "mul": Operation(inputs=2),
+    "cat": Operation(any_number=True, exact=True),
 }
 
 MAX_LAYERS = 1000
 SLOPE = re.compile(r"[0-9]+(\.[0-9]+)?(e-?[0-9]+)?")
 MAX_KERNEL = 31
 MAX_STRIDE = 16
+MAX_CHANNELS = 1 << 16
+#: Attribute: smallest and largest value, where it is a whole number.
+LIMITS = {
+    "stride": (1, MAX_STRIDE),
+    "padding": (0, MAX_KERNEL),
+    "output_padding": (0, MAX_STRIDE - 1),
+    "factor": (1, MAX_STRIDE),
+    "first": (0, MAX_CHANNELS),
+    "channels": (1, MAX_CHANNELS),
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One operation on the output of the layer before.
+    """One operation on the outputs of layers before it.
 
     Attributes:
         operation: a key of OPERATIONS.
         attributes: whole numbers, truth values, and decimal fractions as text (so that a digest is well defined).
         tensors: by the names OPERATIONS gives. Floating: float32. Exact: int32 weights, int64 biases.
+        inputs: for each input, how many layers back it was computed: 1 is the layer before. Layer number n takes the
+            network's own input as n + 1.
     """
 
     operation: str
     attributes: Mapping[str, int | bool | str] = field(default_factory=dict)
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    inputs: tuple[int, ...] = (1,)
 
     def integer(self, name: str) -> int:
         return int(self.attributes[name])
 
+    def description(self) -> dict[str, Any]:
+        described: dict[str, Any] = {
+            "operation": self.operation,
+            "attributes": dict(self.attributes),
+            "tensors": sorted(self.tensors),
+        }
+        return described if self.inputs == (1,) else described | {"inputs": list(self.inputs)}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Channels of a value, and its height over that of the network's input."""
+
+    channels: int
+    scale: Fraction
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A chain of layers. In exact networks each layer with weights has `fraction_bits`: f of format.md, section 14."""
+    """Layers, each on outputs of earlier ones; the last one's output is the network's.
+
+    In exact networks each layer with weights has `fraction_bits`: f of format.md, section 14.
+    """
 
     name: str
     layers: Sequence[Layer]
@@ -60,29 +113,58 @@ class Network:
     @property
     def channels(self) -> tuple[int, int]:
         """Channels in and out."""
-        weighted = [layer for layer in self.layers if "weight" in layer.tensors]
-        first, last = weighted[0], weighted[-1]
-        inputs = first.tensors["weight"].shape[0 if first.operation == "conv_transpose2d" else 1]
-        return int(inputs), len(last.tensors["bias"])
+        return self.shapes[0].channels, self.shapes[-1].channels
 
     @property
     def scale(self) -> tuple[int, int]:
         """Output pixels per input pixels, as a fraction in lowest terms: (1, 16) for a usual analysis transform."""
-        up = down = 1
-        for layer in self.layers:
-            if layer.operation == "conv2d":
-                down *= layer.integer("stride")
-            elif layer.operation == "conv_transpose2d":
-                up *= layer.integer("stride")
-        common = gcd(up, down)
-        return up // common, down // common
+        scale = self.shapes[-1].scale
+        return scale.numerator, scale.denominator
+
+    @cached_property
+    def shapes(self) -> list[Shape]:
+        """Of the network's input, and then of each layer's output.
+
+        The first layer with tensors says how many channels the network takes.
+
+        Raises:
+            UnsupportedModel: sizes do not fit.
+        """
+        first = next((layer for layer in self.layers if layer.tensors), None)
+        if first is None:
+            raise UnsupportedModel(f"network {self.name}: no convolution in it")
+        shapes = [Shape(_convolution_channels(first)[0], Fraction(1))]
+        for number, layer in enumerate(self.layers):
+            if not all(1 <= back <= number + 1 for back in layer.inputs):
+                raise UnsupportedModel(f"network {self.name}, layer {number}: takes an input that is not before it")
+            try:
+                shapes.append(_output_shape(layer, [shapes[number + 1 - back] for back in layer.inputs]))
+            except ValueError as error:
+                where = f"network {self.name}, layer {number} ({layer.operation})"
+                raise UnsupportedModel(f"{where}: {error}") from None
+        return shapes
+
+    @cached_property
+    def _last_uses(self) -> list[list[int]]:
+        """For each layer, the values (0: the network's input, n + 1: layer n's output) no later one takes."""
+        last = {number + 1 - back: number for number, layer in enumerate(self.layers) for back in layer.inputs}
+        return [[value for value, user in last.items() if user == number] for number in range(len(self.layers))]
+
+    def run(self, x: Tensor, operate: Callable[[int, list[Tensor]], Tensor]) -> Tensor:
+        """Walk through the layers: `operate` gives layer number n's output from its inputs."""
+        values: list[Tensor | None] = [x]
+        for number, layer in enumerate(self.layers):
+            inputs = [values[number + 1 - back] for back in layer.inputs]
+            values.append(operate(number, inputs))  # type: ignore[arg-type]
+            for value in self._last_uses[number]:
+                values[value] = None
+        output = values[-1]
+        assert output is not None
+        return output
 
     def description(self) -> list[dict[str, Any]]:
         """The layers without their tensors' values, as they stand in a model file."""
-        return [
-            {"operation": layer.operation, "attributes": dict(layer.attributes), "tensors": sorted(layer.tensors)}
-            for layer in self.layers
-        ]
+        return [layer.description() for layer in self.layers]
 
     def named_tensors(self) -> dict[str, Tensor]:
         """All tensors by their name in a model file: network.layer.tensor."""
@@ -91,6 +173,16 @@ class Network:
             for number, layer in enumerate(self.layers)
             for name in sorted(layer.tensors)
         }
+
+
+def rearrange(layer: Layer, inputs: Sequence[Tensor]) -> Tensor:
+    """The operations that move values and compute nothing: the same in floating and exact networks."""
+    if layer.operation == "pixel_shuffle":
+        return torch.nn.functional.pixel_shuffle(inputs[0], layer.integer("factor"))
+    if layer.operation == "slice":
+        return inputs[0].narrow(1, layer.integer("first"), layer.integer("channels"))
+    assert layer.operation == "cat"
+    return torch.cat(list(inputs), dim=1)
 
 
 def network_from_description(
@@ -109,44 +201,51 @@ def network_from_description(
         operation = item.get("operation") if isinstance(item, dict) else item
         if not isinstance(item, dict) or not isinstance(operation, str) or operation not in OPERATIONS:
             raise UnsupportedModel(f"{where}: operation {operation!r} is not one of {', '.join(OPERATIONS)}")
-        wanted_attributes, wanted_tensors = OPERATIONS[operation]
+        kind = OPERATIONS[operation]
+        wanted = kind.attributes | ({"fraction_bits"} if exact and kind.tensors else set())
         attributes = item.get("attributes")
-        if exact and wanted_tensors:
-            wanted_attributes |= {"fraction_bits"}
-        if not isinstance(attributes, dict) or set(attributes) != wanted_attributes:
-            raise UnsupportedModel(f"{where}: attributes must be {sorted(wanted_attributes)}")
+        if not isinstance(attributes, dict) or set(attributes) != wanted:
+            raise UnsupportedModel(f"{where}: attributes must be {sorted(wanted)}")
+        inputs = item.get("inputs", [1])
+        if not isinstance(inputs, list) or not all(type(back) is int for back in inputs):
+            raise UnsupportedModel(f"{where}: inputs {inputs!r} is not a list of whole numbers")
         try:
-            own = {tensor: tensors[f"{name}.{number}.{tensor}"] for tensor in wanted_tensors}
+            own = {tensor: tensors[f"{name}.{number}.{tensor}"] for tensor in kind.tensors}
         except KeyError as error:
             raise UnsupportedModel(f"{where}: tensor {error} is missing") from None
-        layers.append(Layer(operation, attributes, own))
+        layers.append(Layer(operation, attributes, own, tuple(inputs)))
     network = Network(name, layers)
     check(network, exact)
     return network
 
 
 def check(network: Network, exact: bool) -> None:
-    """See that a network can be run: attribute values, tensor types and shapes, channels that fit.
+    """See that a network can be run: attribute values, tensor types and shapes, inputs, channels that fit.
 
     Raises:
         UnsupportedModel: naming the layer and the fault.
     """
-    channels: int | None = None
     for number, layer in enumerate(network.layers):
-        problem = _attribute_problem(layer) or _tensor_problem(layer, channels, exact)
+        problem = _kind_problem(layer, exact) or _attribute_problem(layer) or _tensor_problem(layer, exact)
         if problem:
             raise UnsupportedModel(f"network {network.name}, layer {number} ({layer.operation}): {problem}")
-        if "bias" in layer.tensors:
-            channels = len(layer.tensors["bias"])
-    if channels is None:
-        raise UnsupportedModel(f"network {network.name}: no convolution in it")
+    assert len(network.shapes) == len(network.layers) + 1  # computing them checks them
+
+
+def _kind_problem(layer: Layer, exact: bool) -> str | None:
+    kind = OPERATIONS[layer.operation]
+    if exact and not kind.exact:
+        return "has no exact form among entropy parameters"
+    if not layer.inputs or (len(layer.inputs) != kind.inputs and not kind.any_number):
+        return f"takes {len(layer.inputs)} inputs"
+    return None
 
 
 def _attribute_problem(layer: Layer) -> str | None:
-    for name, limit in (("stride", MAX_STRIDE), ("padding", MAX_KERNEL), ("output_padding", MAX_STRIDE - 1)):
-        value = layer.attributes.get(name, 1)
-        if type(value) is not int or not (name == "stride") <= value <= limit:
-            return f"{name} {value!r} is not a whole number up to {limit}"
+    for name, (least, most) in LIMITS.items():
+        value = layer.attributes.get(name, least)
+        if type(value) is not int or not least <= value <= most:
+            return f"{name} {value!r} is not a whole number from {least} to {most}"
     if "output_padding" in layer.attributes and layer.integer("output_padding") >= layer.integer("stride"):
         return "output_padding is not below stride"
     if "inverse" in layer.attributes and type(layer.attributes["inverse"]) is not bool:
@@ -157,7 +256,7 @@ def _attribute_problem(layer: Layer) -> str | None:
     return None
 
 
-def _tensor_problem(layer: Layer, channels: int | None, exact: bool) -> str | None:
+def _tensor_problem(layer: Layer, exact: bool) -> str | None:
     for name, tensor in layer.tensors.items():
         kind = (torch.int64 if name == "bias" else torch.int32) if exact else torch.float32
         if tensor.dtype != kind:
@@ -166,19 +265,16 @@ def _tensor_problem(layer: Layer, channels: int | None, exact: bool) -> str | No
             return f"{name} holds values that are not finite"
     if layer.operation == "gdn":
         beta, gamma = layer.tensors["beta"], layer.tensors["gamma"]
-        if beta.ndim != 1 or gamma.shape != (len(beta), len(beta)) or channels not in (None, len(beta)):
-            return f"beta {tuple(beta.shape)} and gamma {tuple(gamma.shape)} do not fit {channels} channels"
+        if beta.ndim != 1 or gamma.shape != (len(beta), len(beta)):
+            return f"beta {tuple(beta.shape)} and gamma {tuple(gamma.shape)} do not fit"
         if not ((beta > 0).all() and (gamma >= 0).all()):
             return "beta must be positive and gamma not negative"
     if "weight" in layer.tensors:
         weight, bias = layer.tensors["weight"], layer.tensors["bias"]
         if weight.ndim != 4 or bias.ndim != 1 or not all(size > 0 for size in weight.shape):
             return f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)} are no convolution's"
-        inputs, outputs = (
-            weight.shape[:2] if layer.operation == "conv_transpose2d" else (weight.shape[1], weight.shape[0])
-        )
-        if max(weight.shape[2:]) > MAX_KERNEL or outputs != len(bias) or channels not in (None, inputs):
-            return f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit {channels} channels"
+        if max(weight.shape[2:]) > MAX_KERNEL or _convolution_channels(layer)[1] != len(bias):
+            return f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit"
         if not all(_keeps_scale(layer, kernel) for kernel in weight.shape[2:]):
             return (
                 f"a kernel of {tuple(weight.shape[2:])} with this stride and padding does not scale sizes by the stride"
@@ -192,3 +288,38 @@ def _keeps_scale(layer: Layer, kernel: int) -> bool:
     if layer.operation == "conv2d":
         return 0 < covered <= stride
     return covered + layer.integer("output_padding") == stride
+
+
+def _convolution_channels(layer: Layer) -> tuple[int, int]:
+    """Channels in and out of a layer with tensors."""
+    if layer.operation == "gdn":
+        return len(layer.tensors["beta"]), len(layer.tensors["beta"])
+    outputs, inputs = (int(size) for size in layer.tensors["weight"].shape[:2])
+    return (outputs, inputs) if layer.operation == "conv_transpose2d" else (inputs, outputs)
+
+
+def _output_shape(layer: Layer, inputs: Sequence[Shape]) -> Shape:
+    """Raises ValueError where the inputs do not fit the layer or each other."""
+    channels, scale = inputs[0].channels, inputs[0].scale
+    if any(shape.scale != scale for shape in inputs):
+        raise ValueError("its inputs are of different sizes")
+    if layer.tensors:
+        takes, gives = _convolution_channels(layer)
+        if takes != channels:
+            raise ValueError(f"takes {takes} channels and gets {channels}")
+        stride = int(layer.attributes.get("stride", 1))
+        return Shape(gives, scale * stride if layer.operation == "conv_transpose2d" else scale / stride)
+    if layer.operation == "pixel_shuffle":
+        factor = layer.integer("factor")
+        if channels % factor**2:
+            raise ValueError(f"{channels} channels are no multiple of the factor's square")
+        return Shape(channels // factor**2, scale * factor)
+    if layer.operation == "slice":
+        if layer.integer("first") + layer.integer("channels") > channels:
+            raise ValueError(f"takes channels beyond the {channels} there are")
+        return Shape(layer.integer("channels"), scale)
+    if layer.operation == "cat":
+        return Shape(sum(shape.channels for shape in inputs), scale)
+    if any(shape.channels != channels for shape in inputs):
+        raise ValueError("its inputs have different numbers of channels")
+    return inputs[0]

@@ -1,4 +1,4 @@
-"""From a torch.nn.Module to a list of layers, by torch.fx.
+"""From a torch.nn.Module to a network of layers, by torch.fx.
 
 Layers are matched by their type, never by what fx would see inside them: fx drops masks as dead code, and GDN's
 reparametrisation is resolved here once, so that a frozen model holds plain tensors.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, fx, nn
 
 from robuststream.errors import UnsupportedModel
 from robuststream.networks.floating import FloatingNetwork
-from robuststream.networks.graph import Layer, Network, check
+from robuststream.networks.graph import OPERATIONS, Layer, Network, check
 
 #: How far module and traced network may differ on random input, relative to the largest value.
 TOLERANCE = 1e-4
@@ -27,25 +28,15 @@ def trace(name: str, module: nn.Module, channels: int) -> Network:
     Raises:
         UnsupportedModel: naming the module that has no counterpart among the operations.
     """
+    if _converter(module) is not None:
+        module = nn.Sequential(module)  # fx would look inside a single layer
     try:
         graph = _Tracer().trace(module)
     except Exception as error:  # fx runs the module's own forward, which may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         kind = type(module).__name__
-        raise UnsupportedModel(f"network {name}: {kind} is not a chain of layers ({reason})") from error
-    layers: list[Layer] = []
-    last: fx.Node | None = None
-    for node in graph.nodes:
-        if node.op == "output":
-            _expect(node.args[0] is last, name, node, "returns something other than its last layer's output")
-        elif node.op == "placeholder":
-            _expect(last is None, name, node, "takes more than one input")
-            last = node
-        else:
-            _expect(list(node.all_input_nodes) == [last], name, node, "is not a chain of layers")
-            layers.append(_convert(name, module, node))
-            last = node
-    network = Network(name, layers)
+        raise UnsupportedModel(f"network {name}: {kind} cannot be traced ({reason})") from error
+    network = Network(name, _Conversion(name, module).layers_of(graph))
     check(network, exact=False)
     _compare(network, module, channels)
     return network
@@ -58,30 +49,106 @@ class _Tracer(fx.Tracer):
         return _converter(m) is not None or next(m.children(), None) is None
 
 
-def _convert(name: str, root: nn.Module, node: fx.Node) -> Layer:
-    if node.op == "call_module":
-        module = root.get_submodule(str(node.target))
+class _Conversion:
+    """Turns the nodes of an fx graph into layers, one after the other."""
+
+    def __init__(self, name: str, module: nn.Module) -> None:
+        self._name = name
+        self._module = module
+        self._layers: list[Layer] = []
+        #: What each node gives: the network's input is value 0, layer n's output value n + 1.
+        self._values: dict[fx.Node, int] = {}
+        #: Nodes that give a tuple, of so many parts of a value.
+        self._chunks: dict[fx.Node, int] = {}
+
+    def layers_of(self, graph: fx.Graph) -> list[Layer]:
+        for node in graph.nodes:
+            if node.op == "output":
+                whole = bool(self._layers) and self._values.get(node.args[0]) == len(self._layers)
+                self._expect(whole, node, "returns something other than its last layer's output")
+            elif node.op == "placeholder":
+                self._expect(not self._values, node, "takes more than one input")
+                self._values[node] = 0
+            elif node.op == "call_module":
+                self._module_call(node)
+            else:
+                self._function_call(node)
+        return self._layers
+
+    def _module_call(self, node: fx.Node) -> None:
+        module = self._module.get_submodule(str(node.target))
+        if isinstance(module, nn.Identity):
+            self._values[node] = self._value(node, node.args[0])
+            return
         converter = _converter(module)
-        _expect(converter is not None, name, node, f"of type {type(module).__name__} is not known")
+        self._expect(converter is not None, node, f"of type {type(module).__name__} is not known")
         assert converter is not None
-        return converter(f"{name}.{node.target}", module)
-    if node.op == "call_function" and node.target in (torch.abs, operator.abs):
-        return Layer("abs")
-    raise UnsupportedModel(
-        f"network {name}: {node.op} {node.target} has no counterpart, so it cannot be frozen for exact decoding"
-    )
+        self._append(node, converter(f"{self._name}.{node.target}", module), node.args[:1])
+
+    def _function_call(self, node: fx.Node) -> None:
+        target, arguments = node.target, node.args
+        if target in _FUNCTIONS:
+            layer = _FUNCTIONS[target]
+            self._expect(len(arguments) == OPERATIONS[layer.operation].inputs, node, "with other arguments")
+            self._append(node, layer, arguments)
+        elif target is torch.cat:
+            dim = node.kwargs.get("dim", arguments[1] if len(arguments) > 1 else 0)
+            self._expect(bool(dim == 1) and isinstance(arguments[0], (list, tuple)), node, "joins another dimension")
+            self._append(node, Layer("cat"), tuple(arguments[0]))  # type: ignore[arg-type]
+        elif target in ("chunk", torch.chunk):
+            dim = node.kwargs.get("dim", arguments[2] if len(arguments) > 2 else 0)
+            self._expect(bool(dim == 1) and isinstance(arguments[1], int), node, "cuts another dimension")
+            self._values[node] = self._value(node, arguments[0])
+            self._chunks[node] = int(arguments[1])  # type: ignore[arg-type]
+        elif target is operator.getitem and arguments[0] in self._chunks:
+            self._part(node, arguments[0], arguments[1])  # type: ignore[arg-type]
+        else:
+            reason = f"{node.op} {target} has no counterpart, so it cannot be frozen for exact decoding"
+            raise UnsupportedModel(f"network {self._name}: {reason}")
+
+    def _part(self, node: fx.Node, tuple_node: fx.Node, part: Any) -> None:
+        """One part of a tuple that `chunk` gives."""
+        value, parts = self._values[tuple_node], self._chunks[tuple_node]
+        channels = Network(self._name, self._layers).shapes[value].channels
+        self._expect(isinstance(part, int) and channels % parts == 0, node, "takes no even part")
+        size = channels // parts
+        layer = Layer("slice", {"first": part % parts * size, "channels": size})
+        self._append(node, layer, (tuple_node,))
+
+    def _append(self, node: fx.Node, layer: Layer, arguments: tuple[Any, ...]) -> None:
+        number = len(self._layers)
+        inputs = tuple(number + 1 - self._value(node, argument) for argument in arguments)
+        self._layers.append(replace(layer, inputs=inputs))
+        self._values[node] = number + 1
+
+    def _value(self, node: fx.Node, argument: Any) -> int:
+        known = isinstance(argument, fx.Node) and argument in self._values
+        self._expect(known, node, f"takes {argument}, which is no layer's output")
+        return self._values[argument]
+
+    def _expect(self, holds: bool, node: fx.Node, problem: str) -> None:
+        if not holds:
+            raise UnsupportedModel(f"network {self._name}: {node.op} {node.target} {problem}")
 
 
 def _converter(module: nn.Module) -> Callable[[str, Any], Layer] | None:
     # By name as well as by type: the type lives in compressai, which decoding never needs.
     if type(module).__name__ == "GDN" and hasattr(module, "beta_reparam"):
         return _gdn
+    if type(module).__name__ in ("MaskedConv2d", "CheckerboardMaskedConv2d") and hasattr(module, "mask"):
+        return _masked_conv2d
     return _CONVERTERS.get(type(module))
 
 
 def _conv2d(where: str, module: nn.Conv2d) -> Layer:
     attributes = {"stride": _square(where, module.stride), "padding": _square(where, module.padding)}
     return Layer("conv2d", attributes, _convolution_tensors(where, module, module.out_channels))
+
+
+def _masked_conv2d(where: str, module: Any) -> Layer:
+    # As plain weights: fx would drop the mask as dead code.
+    layer = _conv2d(where, module)
+    return replace(layer, tensors={**layer.tensors, "weight": layer.tensors["weight"] * _plain(module.mask)})
 
 
 def _conv_transpose2d(where: str, module: nn.ConvTranspose2d) -> Layer:
@@ -111,6 +178,20 @@ _CONVERTERS: dict[type[nn.Module], Callable[[str, Any], Layer]] = {
     nn.ConvTranspose2d: _conv_transpose2d,
     nn.ReLU: lambda where, module: Layer("relu"),
     nn.LeakyReLU: _leaky_relu,
+    nn.Sigmoid: lambda where, module: Layer("sigmoid"),
+    nn.PixelShuffle: lambda where, module: Layer("pixel_shuffle", {"factor": module.upscale_factor}),
+}
+
+_FUNCTIONS: dict[Any, Layer] = {
+    torch.abs: Layer("abs"),
+    operator.abs: Layer("abs"),
+    "abs": Layer("abs"),
+    torch.sigmoid: Layer("sigmoid"),
+    "sigmoid": Layer("sigmoid"),
+    operator.add: Layer("add"),
+    torch.add: Layer("add"),
+    operator.mul: Layer("mul"),
+    torch.mul: Layer("mul"),
 }
 
 
@@ -123,11 +204,6 @@ def _square(where: str, pair: Any) -> int:
 
 def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", torch.float32).clone().contiguous()
-
-
-def _expect(holds: bool, name: str, node: fx.Node, problem: str) -> None:
-    if not holds:
-        raise UnsupportedModel(f"network {name}: {node.op} {node.target} {problem}")
 
 
 @torch.no_grad()

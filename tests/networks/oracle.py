@@ -41,10 +41,21 @@ def conv_transpose2d(
     return total + bias[:, None, None]
 
 
+def pixel_shuffle(x: Integers, factor: int) -> Integers:
+    """Channel c * factor^2 + factor * i + j holds the places (i, j) of each square of channel c."""
+    out = np.zeros((len(x), x.shape[1] // factor**2, x.shape[2] * factor, x.shape[3] * factor), x.dtype)
+    for i in range(factor):
+        for j in range(factor):
+            out[:, :, i::factor, j::factor] = x[:, factor * i + j :: factor**2]
+    return out
+
+
 def run(network: Network, x: Integers) -> Integers:
     """int64 (B, C, H, W) at 2^-12 through an exact network."""
-    x = x.clip(-LIMIT, LIMIT)
-    for layer in network.layers:
+    values = [x.clip(-LIMIT, LIMIT)]
+    for number, layer in enumerate(network.layers):
+        inputs = [values[number + 1 - back] for back in layer.inputs]
+        x = inputs[0]
         sizes = {key: int(value) for key, value in layer.attributes.items() if key != "slope"}
         tensors = {name: tensor.numpy().astype(np.int64) for name, tensor in layer.tensors.items()}
         if layer.operation in ("conv2d", "conv_transpose2d"):
@@ -54,10 +65,20 @@ def run(network: Network, x: Integers) -> Integers:
             x = (total + (1 << bits >> 1) >> bits).clip(-LIMIT, LIMIT)
         elif layer.operation == "relu":
             x = np.maximum(x, 0)
-        else:
+        elif layer.operation == "leaky_relu":
             slope = int(float(layer.attributes["slope"]) * 65536 + 0.5)
             x = np.where(x < 0, x * slope + (1 << 15) >> 16, x)
-    return x
+        elif layer.operation == "pixel_shuffle":
+            x = pixel_shuffle(x, **sizes)
+        elif layer.operation == "slice":
+            x = x[:, sizes["first"] : sizes["first"] + sizes["channels"]]
+        elif layer.operation == "add":
+            x = (x + inputs[1]).clip(-LIMIT, LIMIT)
+        else:
+            assert layer.operation == "cat"
+            x = np.concatenate(inputs, axis=1)
+        values.append(x)
+    return values[-1]
 
 
 def layer(
@@ -88,5 +109,22 @@ def small(rng: np.random.Generator, channels: Sequence[int] = (3, 5, 4), gain: f
             layer(rng, "conv_transpose2d", middle, middle, 4, 2, gain),
             Layer("relu"),
             layer(rng, "conv2d", middle, last, 3, 1, gain),
+        ],
+    )
+
+
+def branching(rng: np.random.Generator, gain: float = 1.0) -> Network:
+    """Every exact operation, with skips: a sub-pixel convolution, two halves, their sum, both joined with the sum."""
+    return Network(
+        "branching",
+        [
+            layer(rng, "conv2d", 3, 16, 3, 1, gain),
+            Layer("pixel_shuffle", {"factor": 2}),
+            Layer("slice", {"first": 0, "channels": 2}),
+            Layer("slice", {"first": 1, "channels": 2}, inputs=(2,)),
+            Layer("add", inputs=(1, 2)),
+            Layer("cat", inputs=(1, 4, 3)),
+            Layer("leaky_relu", {"slope": "0.2"}),
+            layer(rng, "conv2d", 8, 5, 1, 1, gain),
         ],
     )

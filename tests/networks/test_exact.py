@@ -62,6 +62,14 @@ def test_whole_networks_equal_int64(seed, gain, limit):
     equal_to_oracle(network, integers(rng, (2, 3, 4, 3), limit))
 
 
+@settings(max_examples=10)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.5, 20.0]), st.sampled_from([1 << 12, LIMIT]))
+def test_networks_with_skips_equal_int64(seed, gain, limit):
+    rng = np.random.default_rng(seed)
+    network = freeze_exact(oracle.branching(rng, gain=gain))
+    equal_to_oracle(network, integers(rng, (2, 3, 5, 4), limit))
+
+
 @pytest.mark.parametrize("architecture", ["bmshj2018-hyperprior", "mbt2018-mean"])
 def test_hyper_synthesis_of_compressai_equals_int64(architecture):
     small = pytest.importorskip("tests.small", reason="compressai is not installed")

@@ -97,7 +97,7 @@ def test_many_large_weights_get_a_small_scale():
     assert output_bound(frozen) == 2000 * 64 * 4096 << 24
 
 
-@pytest.mark.parametrize("operation", ["abs", "gdn"])
+@pytest.mark.parametrize("operation", ["abs", "gdn", "sigmoid", "mul"])
 def test_operation_without_an_exact_form_is_refused(operation):
     with pytest.raises(UnsupportedModel, match=rf"layer 1 \({operation}\).*no exact form"):
         freeze_exact(Network("t", [Layer("relu"), Layer(operation)]))

@@ -27,7 +27,13 @@ def with_gdn() -> Network:
     return Network("g", layers)
 
 
-@pytest.mark.parametrize("make", [sample, lambda: sample(exact=True), with_gdn], ids=["float", "exact", "gdn"])
+def branching() -> Network:
+    return oracle.branching(np.random.default_rng(3))
+
+
+@pytest.mark.parametrize(
+    "make", [sample, lambda: sample(exact=True), with_gdn, branching], ids=["float", "exact", "gdn", "branching"]
+)
 def test_description_and_tensors_give_the_network_back(make):
     network = make()
     exact = any("fraction_bits" in layer.attributes for layer in network.layers)
@@ -35,6 +41,8 @@ def test_description_and_tensors_give_the_network_back(make):
     again = network_from_description(network.name, description, network.named_tensors(), exact)
     assert [layer.operation for layer in again.layers] == [layer.operation for layer in network.layers]
     assert [dict(layer.attributes) for layer in again.layers] == [dict(layer.attributes) for layer in network.layers]
+    assert [layer.inputs for layer in again.layers] == [layer.inputs for layer in network.layers]
+    assert again.description() == network.description()
     for mine, theirs in zip(network.layers, again.layers, strict=True):
         assert mine.tensors.keys() == theirs.tensors.keys()
         assert all(mine.tensors[name] is theirs.tensors[name] for name in mine.tensors)
@@ -62,6 +70,55 @@ def test_channels_and_scale():
     assert (with_gdn().channels, with_gdn().scale) == ((3, 6), (1, 4))
     both = Network("b", [*sample().layers, oracle.layer(np.random.default_rng(1), "conv2d", 4, 3, 5, 2)])
     assert both.scale == (2, 1)
+    assert (branching().channels, branching().scale) == ((3, 5), (2, 1))
+
+
+def test_inputs_stand_in_the_description_where_they_are_not_the_layer_before():
+    described = branching().description()
+    assert [item.get("inputs") for item in described] == [None, None, None, [2], [1, 2], [1, 4, 3], None, None]
+
+
+#: Layers of `branching`: 0 conv2d, 1 pixel_shuffle, 2 and 3 slice, 4 add, 5 cat, 6 leaky_relu, 7 conv2d.
+BAD_INPUTS = [
+    (4, [0, 1], "not before it"),
+    (4, [1, 6], "not before it"),
+    (4, [-1, 1], "not before it"),
+    (4, [1], "takes 1 inputs"),
+    (4, [1, 2, 3], "takes 3 inputs"),
+    (4, [1, 5], "different sizes"),
+    (4, [1, 3], "different numbers of channels"),
+    (5, [], "takes 0 inputs"),
+    (5, [1, 7], "not before it"),
+    (6, [1, 1], "takes 2 inputs"),
+    (7, [4], "takes 8 channels and gets 2"),
+    (4, ["1", 2], "not a list of whole numbers"),
+    (4, [True, 2], "not a list of whole numbers"),
+    (4, 1, "not a list of whole numbers"),
+    (4, None, "not a list of whole numbers"),
+]
+
+
+@pytest.mark.parametrize(("number", "inputs", "reason"), BAD_INPUTS)
+def test_bad_inputs_are_refused(number, inputs, reason):
+    network = branching()
+    description = network.description()
+    description[number]["inputs"] = inputs
+    with pytest.raises(UnsupportedModel, match=f"network branching, layer {number}.*{reason}"):
+        network_from_description("branching", description, network.named_tensors())
+
+
+@pytest.mark.parametrize(("name", "value", "reason"), [("first", 3, "beyond the 4"), ("channels", 5, "beyond the 4")])
+def test_slices_stay_inside(name, value, reason):
+    network = branching()
+    description = network.description()
+    description[2]["attributes"][name] = value
+    with pytest.raises(UnsupportedModel, match=f"network branching, layer 2.*{reason}"):
+        network_from_description("branching", description, network.named_tensors())
+
+
+def test_a_value_is_let_go_after_its_last_use():
+    """Memory: what no later layer takes must not be held."""
+    assert [sorted(dead) for dead in branching()._last_uses] == [[0], [1], [], [], [4], [2, 3, 5], [6], [7]]
 
 
 # --- Untrusted descriptions ----------------------------------------------------------------------------------------
@@ -141,7 +198,7 @@ BAD_TENSORS = {
     "bias too long": (with_gdn, "g.1.bias", lambda t: torch.ones(5), "layer 1.*do not fit"),
     "huge kernel": (with_gdn, "g.1.weight", lambda t: torch.ones(4, 3, 33, 33), "layer 1.*do not fit"),
     "kernel that leaves another size": (with_gdn, "g.1.weight", lambda t: t[:, :, :4, :3], "layer 1.*scale sizes"),
-    "channels that do not follow": (with_gdn, "g.3.weight", lambda t: t[:, :3], "layer 3.*4 channels"),
+    "channels that do not follow": (with_gdn, "g.3.weight", lambda t: t[:, :3], "layer 3.*takes 3 channels and gets 4"),
     "beta too long": (with_gdn, "g.2.beta", lambda t: torch.ones(5), "layer 2.*do not fit"),
     "gamma not square": (with_gdn, "g.2.gamma", lambda t: t[:3], "layer 2.*do not fit"),
     "beta of zero": (with_gdn, "g.2.beta", lambda t: t * 0, "layer 2.*positive"),

@@ -47,6 +47,57 @@ def test_transforms_of_compressai(key, expected):
     assert torch.allclose(FloatingNetwork(network)(x), wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
 
 
+#: Class, transform: channels in and out, pixels out per pixel in, operations that must occur.
+BRANCHING = {
+    ("Cheng2020Anchor", "g_a"): ((3, 4), (1, 16), {"conv2d", "leaky_relu", "gdn", "add"}),
+    ("Cheng2020Anchor", "g_s"): ((4, 3), (16, 1), {"conv2d", "leaky_relu", "gdn", "add", "pixel_shuffle"}),
+    ("Cheng2020Anchor", "h_s"): ((4, 8), (4, 1), {"conv2d", "leaky_relu", "pixel_shuffle"}),
+    ("Cheng2020Attention", "g_a"): ((3, 4), (1, 16), {"conv2d", "relu", "gdn", "add", "mul", "sigmoid"}),
+    ("Cheng2020Attention", "g_s"): ((4, 3), (16, 1), {"conv2d", "gdn", "add", "mul", "sigmoid", "pixel_shuffle"}),
+    ("Elic2022Official", "g_a"): ((3, 140), (1, 16), {"conv2d", "relu", "add", "mul", "sigmoid"}),
+    ("Elic2022Official", "g_s"): ((140, 3), (16, 1), {"conv_transpose2d", "relu", "add", "mul", "sigmoid"}),
+}
+
+
+@pytest.mark.parametrize(("key", "expected"), BRANCHING.items(), ids=[".".join(key) for key in BRANCHING])
+def test_transforms_with_skips(key, expected):
+    torch.manual_seed(1)
+    net = getattr(models, key[0])(N=4, **({"M": 140} if key[0].startswith("Elic") else {})).eval()
+    module = getattr(net, key[1])
+    channels, scale, operations = expected
+    network = trace(key[1], module, channels[0])
+    assert (network.channels, network.scale) == (channels, scale)
+    assert operations <= {layer.operation for layer in network.layers}
+    x = torch.randn(2, channels[0], 32, 48)
+    with torch.no_grad():
+        wanted = module(x)
+    assert torch.allclose(FloatingNetwork(network)(x), wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("kind", ["MaskedConv2d", "CheckerboardMaskedConv2d"])
+def test_masks_are_multiplied_into_the_weights(kind):
+    module = getattr(layers, kind)(3, 4, kernel_size=5, padding=2)
+    layer = trace("c", module, 3).layers[0]
+    assert torch.equal(layer.tensors["weight"], (module.weight * module.mask).detach())
+    assert (layer.tensors["weight"] == 0).any()
+
+
+class Halves(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 1)
+
+    def forward(self, x):
+        first, second = self.conv(x).chunk(2, 1)
+        return torch.cat((second, first * second, x), dim=1)
+
+
+def test_chunk_and_cat():
+    network = trace("h", Halves(), 3)
+    assert [layer.operation for layer in network.layers] == ["conv2d", "slice", "slice", "mul", "cat"]
+    assert network.channels == (3, 11)
+
+
 def test_trained_gdn_is_resolved_to_plain_tensors():
     gdn = layers.GDN(4)
     with torch.no_grad():
@@ -121,9 +172,28 @@ class Branches(nn.Module):
         return self.conv(x) if x.sum() > 0 else x
 
 
-class Skips(Branches):
+class Skips(nn.Module):
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
     def forward(self, x):
         return self.conv(x) + x
+
+
+class AddsNumber(Branches):
+    def forward(self, x):
+        return self.conv(x) + 1
+
+
+class JoinsRows(Branches):
+    def forward(self, x):
+        return torch.cat((self.conv(x), x), dim=2)
+
+
+class CutsRows(Branches):
+    def forward(self, x):
+        return self.conv(x).chunk(2, dim=2)[0]
 
 
 class TwoInputs(Branches):
@@ -143,13 +213,13 @@ def after(*modules: nn.Module) -> nn.Module:
 
 
 REFUSED = {
-    "unknown layer": (after(nn.Sigmoid()), "Sigmoid"),
+    "unknown layer": (after(nn.Softplus()), "Softplus"),
     "batch normalisation": (after(nn.BatchNorm2d(4)), "BatchNorm2d"),
-    "masked convolution": (after(layers.MaskedConv2d(4, 4, 5, padding=2)), "MaskedConv2d"),
     "subclass of a convolution": (after(Doubling(4, 4, 1)), "Doubling"),
     "subclass of an activation": (after(Silent()), "Silent"),
-    "pixel shuffle": (after(nn.PixelShuffle(2)), "PixelShuffle"),
-    "residual block": (after(layers.ResidualBlock(4, 4)), "chain"),
+    "pixel shuffle that does not fit": (after(nn.PixelShuffle(3)), "layer 1 .*4 channels"),
+    "sum of different sizes": (Skips(nn.Conv2d(3, 3, 3, stride=2, padding=1)), "layer 1 .*different sizes"),
+    "sum of different channels": (Skips(nn.Conv2d(3, 4, 1)), "layer 1 .*numbers of channels"),
     "groups": (after(nn.Conv2d(4, 4, 3, padding=1, groups=2)), "g.1: groups"),
     "groups, transposed": (after(nn.ConvTranspose2d(4, 4, 1, groups=2)), "g.1: groups"),
     "dilation": (after(nn.Conv2d(4, 4, 3, padding=2, dilation=2)), "g.1: groups, dilation"),
@@ -157,9 +227,11 @@ REFUSED = {
     "padding by name": (after(nn.Conv2d(4, 4, 3, padding="same")), "g.1: same"),
     "oblong stride": (after(nn.Conv2d(4, 4, 3, stride=(1, 2), padding=1)), r"g.1: \(1, 2\)"),
     "geometry": (after(nn.Conv2d(4, 4, 3)), "layer 1 .*scale"),
-    "no layers": (nn.Sequential(), "no convolution"),
+    "no layers": (nn.Sequential(), "other than its last layer"),
     "control flow": (Branches(), "network g"),
-    "skip connection": (Skips(), "chain"),
+    "a number added": (AddsNumber(), "takes 1, which is no layer's output"),
+    "joins rows": (JoinsRows(), "joins another dimension"),
+    "cuts rows": (CutsRows(), "cuts another dimension"),
     "layer behind the output": (EarlyOutput(), "other than its last layer"),
     "two inputs": (TwoInputs(), "more than one input"),
     "weights that are not finite": (after(nn.Conv2d(4, 4, 1)), "layer 1 .*not finite"),
