@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from robuststream.errors import UnsupportedModel
-from robuststream.model import FACTORIZED, SCALE_HYPERPRIOR, Model
+from robuststream.model import Model
+from robuststream.modelparts import CONTEXT_MODEL, FACTORIZED, SCALE_HYPERPRIOR
 from robuststream.networks.fixedpoint import FRACTION_BITS, ONE
 from robuststream.networks.graph import Layer, Network
 
@@ -20,8 +21,11 @@ def thaw(model: Model) -> nn.Module:
     tables and medians are: the module cannot be trained on, nor estimate rates with `forward`.
 
     Raises:
-        UnsupportedModel: compressai is not installed.
+        UnsupportedModel: compressai is not installed, or the model has a context model: a frozen model does not say
+            which class it came from, and several share one prior.
     """
+    if model.parts.prior == CONTEXT_MODEL:
+        raise UnsupportedModel(f"{model.name}: models with context cannot be thawed; keep the module they came from")
     try:
         from compressai import models
     except ImportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robuststream.architectures import ARCHITECTURES, Anatomy, dissect
 from robuststream.entropy.tables import CdfTables
 from robuststream.errors import ModelNotFound, UnsupportedModel
-from robuststream.model import FACTORIZED, MEAN_SCALE_HYPERPRIOR, SCALE_HYPERPRIOR, Model, ModelParts
+from robuststream.model import Model
+from robuststream.modelparts import (
+    CHANNEL_CONTEXT,
+    CONTEXT_PREDICTION,
+    ENTROPY_PARAMETERS,
+    ModelParts,
+    group_network,
+)
 from robuststream.networks.fixedpoint import FRACTION_BITS, LIMIT, freeze_exact, quantise
 from robuststream.networks.graph import Layer, Network
 from robuststream.networks.trace import trace
 
 log = logging.getLogger(__name__)
-
-#: CompressAI's names of the architectures, their classes, and the prior each has.
-ARCHITECTURES = {
-    "bmshj2018-factorized": ("FactorizedPrior", FACTORIZED),
-    "bmshj2018-factorized-relu": ("FactorizedPriorReLU", FACTORIZED),
-    "bmshj2018-hyperprior": ("ScaleHyperprior", SCALE_HYPERPRIOR),
-    "mbt2018-mean": ("MeanScaleHyperprior", MEAN_SCALE_HYPERPRIOR),
-}
 
 
 def freeze(
@@ -34,42 +35,36 @@ def freeze(
     """Freeze a CompressAI model: entropy networks in integers, CDF tables as they are, everything else as it is.
 
     Args:
-        net: FactorizedPrior, FactorizedPriorReLU, ScaleHyperprior or MeanScaleHyperprior, with any N and M.
-            It is not changed. A net whose tables were never built gets them here, once.
+        net: one of CompressAI's image models (`ARCHITECTURES`), with any N and M, or a SimpleVAECompressionModel of
+            the user's own whose latent codec is made of CompressAI's in the same shapes. It is not changed. A net
+            whose tables were never built gets them here, once.
         name: for people; the architecture and N, M when not given.
         licence, attribution: of the weights and what they were trained on; kept in the model file.
 
     Raises:
         UnsupportedModel: another architecture, or layers or weights that have no exact form.
     """
-    # By the exact type: an autoregressive model is a subclass of a hyperprior, and not one.
-    found = [(key, prior) for key, (cls, prior) in ARCHITECTURES.items() if _full_name(net) == f"compressai.{cls}"]
-    if not found:
-        raise UnsupportedModel(
-            f"{type(net).__module__}.{type(net).__name__} cannot be frozen: known are {', '.join(ARCHITECTURES)}"
-        )
-    architecture, prior = found[0]
-    parts: Any = copy.deepcopy(net).cpu().eval()
-    networks = {"g_a": trace("g_a", parts.g_a, 3)}
+    dissect(net)  # before anything is copied: most refusals come of it
+    whole: Any = copy.deepcopy(net).cpu().eval()
+    anatomy = dissect(whole)
+    tables, thresholds = _tables(whole, anatomy)
+    networks = {"g_a": trace("g_a", whole.g_a, 3)}
     channels = networks["g_a"].channels[1]
-    networks["g_s"] = trace("g_s", parts.g_s, channels)
-    bottleneck = parts.entropy_bottleneck
-    if prior != FACTORIZED:
-        analysis = trace("h_a", parts.h_a, channels)
-        if prior == SCALE_HYPERPRIOR:
-            # This model takes h_a of |y|.
-            analysis = Network("h_a", [Layer("abs"), *analysis.layers])
-        networks["h_a"] = analysis
-        networks["h_s"] = freeze_exact(trace("h_s", parts.h_s, bottleneck.channels))
-    tables, thresholds = _tables(parts, gaussian=prior != FACTORIZED)
+    networks["g_s"] = trace("g_s", whole.g_s, channels)
+    if anatomy.hyper is not None:
+        analysis = trace("h_a", anatomy.hyper[0], channels)
+        networks["h_a"] = Network("h_a", [Layer("abs"), *analysis.layers]) if anatomy.absolute else analysis
+        networks["h_s"] = freeze_exact(trace("h_s", anatomy.hyper[1], anatomy.bottleneck.channels))
+        networks |= _group_networks(anatomy, networks["h_s"].channels[1])
+    sizes = f"{anatomy.bottleneck.channels}-{channels}"
     texts = {
-        "name": name or f"{architecture}-{parts.N}-{parts.M}",
+        "name": name or f"{anatomy.name}-{sizes}"[:64],
         "licence": licence,
         "attribution": attribution,
-        "origin": f"CompressAI {architecture}, N={parts.N}, M={parts.M}",
+        "origin": f"CompressAI {anatomy.name}, N={anatomy.bottleneck.channels}, M={channels}",
     }
-    medians = quantise(bottleneck._get_medians().detach().flatten(), FRACTION_BITS).to(torch.int32)
-    return Model(ModelParts(prior, networks, tables, medians, thresholds, texts), device)
+    medians = quantise(anatomy.bottleneck._get_medians().detach().flatten(), FRACTION_BITS).to(torch.int32)
+    return Model(ModelParts(anatomy.prior, networks, tables, medians, thresholds, anatomy.groups, texts), device)
 
 
 def freeze_checkpoint(
@@ -82,15 +77,59 @@ def freeze_checkpoint(
 ) -> Model:
     """Freeze a checkpoint file: a state dict, or a dict with one under "state_dict". Loaded with `weights_only=True`.
 
+    Args:
+        architecture: a key of ARCHITECTURES, or `package.module:function`: an importable factory that takes nothing
+            and gives the module to load the state dict into.
+        checkpoint: the file.
+        name, licence, attribution: as for `freeze`.
+
     Raises:
         ModelNotFound: the file cannot be read. UnsupportedModel: it does not hold such a model.
     """
-    if architecture not in ARCHITECTURES:
-        raise UnsupportedModel(f"architecture {architecture!r} is not one of {', '.join(ARCHITECTURES)}")
+    if architecture not in ARCHITECTURES and ":" not in architecture:
+        raise UnsupportedModel(
+            f"architecture {architecture!r} is not one of {', '.join(ARCHITECTURES)}, and no package.module:function"
+        )
+    state = _load_state(checkpoint)
+    try:
+        if ":" in architecture:
+            net = make_module(architecture)
+            net.load_state_dict(state)
+        else:
+            net = _models().__dict__[ARCHITECTURES[architecture][0]].from_state_dict(state)
+    except (KeyError, RuntimeError, TypeError, AttributeError, AssertionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnsupportedModel(f"{checkpoint}: does not hold a {architecture} ({reason})") from error
+    return freeze(net, name=name, licence=licence, attribution=attribution)
+
+
+def make_module(factory: str) -> nn.Module:
+    """Call an importable factory, `package.module:function`.
+
+    Raises:
+        UnsupportedModel: it cannot be imported, or gives no module.
+    """
+    module, _, function = factory.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), function)()
+    except Exception as error:  # the user's own code may raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnsupportedModel(f"{factory}: cannot be called ({reason})") from error
+    if not isinstance(made, nn.Module):
+        raise UnsupportedModel(f"{factory}: gives a {type(made).__name__}, not a torch module")
+    return made
+
+
+def _models() -> Any:
     try:
         from compressai import models
     except ImportError as error:
         raise UnsupportedModel("freezing needs compressai: pip install 'robuststream[compressai]'") from error
+    return models
+
+
+def _load_state(checkpoint: str | Path) -> Any:
+    _models()
     try:
         loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -98,35 +137,44 @@ def freeze_checkpoint(
     except Exception as error:  # torch raises whatever unpickling a damaged file raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnsupportedModel(f"{checkpoint}: not a checkpoint torch can load safely ({reason})") from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
-    try:
-        net = getattr(models, ARCHITECTURES[architecture][0]).from_state_dict(state)
-    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UnsupportedModel(f"{checkpoint}: does not hold a {architecture} ({reason})") from error
-    return freeze(net, name=name, licence=licence, attribution=attribution)
+    return loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
 
 
-def _full_name(net: nn.Module) -> str:
-    return f"{type(net).__module__.split('.')[0]}.{type(net).__name__}"
+def _group_networks(anatomy: Anatomy, side: int) -> dict[str, Network]:
+    """The exact networks of y's groups; `side` is the number of side parameters."""
+    networks: dict[str, Network] = {}
+    for number, group in enumerate(anatomy.groups):
+        known = side
+        taken = sum(anatomy.groups[other].channels for other in group.takes)
+        for part, channels in ((CHANNEL_CONTEXT, taken), (CONTEXT_PREDICTION, group.channels), (ENTROPY_PARAMETERS, 0)):
+            key = group_network(number, part)
+            if key in anatomy.networks:
+                networks[key] = freeze_exact(trace(key, anatomy.networks[key], channels or known))
+                known += networks[key].channels[1]
+    return networks
 
 
-def _tables(net: Any, gaussian: bool) -> tuple[CdfTables, Tensor]:
+def _tables(net: Any, anatomy: Anatomy) -> tuple[CdfTables, Tensor]:
     """Gaussian rows, then the bottleneck's; and the thresholds between Gaussian rows."""
-    models = [net.gaussian_conditional, net.entropy_bottleneck] if gaussian else [net.entropy_bottleneck]
-    if any(model._quantized_cdf.numel() == 0 for model in models):
+    if any(model._quantized_cdf.numel() == 0 for model in (anatomy.bottleneck, *anatomy.conditionals)):
         # Rebuilt tables differ from machine to machine; from here on these are the model's, wherever it goes.
         log.warning("the model has no CDF tables yet: they are built now, and frozen with it")
         net.update()
-    parts = [
-        CdfTables.from_padded(model._quantized_cdf.numpy(), model._cdf_length.flatten().numpy(), model._offset.numpy())
-        for model in models
-    ]
-    if not gaussian:
-        return parts[0], torch.zeros(0, dtype=torch.int32)
-    conditional = net.gaussian_conditional
+    bottleneck = _padded_tables(anatomy.bottleneck)
+    if not anatomy.conditionals:
+        return bottleneck, torch.zeros(0, dtype=torch.int32)
+    conditional = anatomy.conditionals[0]
+    for other in anatomy.conditionals[1:]:
+        same = other._quantized_cdf.equal(conditional._quantized_cdf)
+        if not same or not other.scale_table.equal(conditional.scale_table):
+            raise UnsupportedModel("the groups of y have different Gaussian tables: they would have to share one")
     thresholds = quantise(conditional.scale_table[:-1], FRACTION_BITS)
     # CompressAI raises scales to a bound before it compares: thresholds below the bound always lie below the scale.
     bound = quantise(conditional.lower_bound_scale.bound, FRACTION_BITS)
     thresholds[thresholds < bound] = -LIMIT - 1
-    return parts[0].joined(parts[1]), thresholds.to(torch.int32)
+    return _padded_tables(conditional).joined(bottleneck), thresholds.to(torch.int32)
+
+
+def _padded_tables(model: Any) -> CdfTables:
+    cdf, lengths, offsets = model._quantized_cdf.numpy(), model._cdf_length.flatten().numpy(), model._offset.numpy()
+    return CdfTables.from_padded(cdf, lengths, offsets)

@@ -1,12 +1,11 @@
-"""A frozen model: networks, prior, tables and digests in one safetensors file that executes nothing (spec/model.md)."""
+"""A frozen model, ready to code; one safetensors file that executes nothing (spec/model.md)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,62 +13,33 @@ import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
 
-from robuststream.entropy.tables import CdfTables
 from robuststream.errors import ModelNotFound, UnsupportedModel
 from robuststream.files import write_file
+from robuststream.modelparts import (
+    CHANNEL_CONTEXT,
+    CONTEXT_PREDICTION,
+    ENTROPY_PARAMETERS,
+    FACTORIZED,
+    FORMAT,
+    ModelParts,
+    canonical_json,
+    group_network,
+    parts_from_description,
+)
 from robuststream.networks.exact import ExactNetwork
-from robuststream.networks.fixedpoint import LIMIT, ONE, LayerBound
+from robuststream.networks.fixedpoint import ONE, LayerBound
 from robuststream.networks.floating import FloatingNetwork
-from robuststream.networks.graph import Network, network_from_description
+from robuststream.networks.graph import Network
+from robuststream.priors.channel_groups import NO_CONTEXT, ORDERS, ChannelGroups
+from robuststream.priors.context import SpatialContext, gathered
 from robuststream.priors.factorized import Factorized
-from robuststream.priors.hyperprior import Hyperprior
+from robuststream.priors.gaussian import Gaussian, Runner
+from robuststream.priors.hyperprior import Hyperprior, LatentCoder, Parallel
 from robuststream.priors.walk import Prior
 
-FORMAT = 1
 METADATA_KEY = "robuststream.model"
 MAX_FILE_BYTES = 4 << 30
-MAX_TEXT = 4096
-#: Of one network; also limits what the known answer takes.
-MAX_SCALE = 64
-
-FACTORIZED, SCALE_HYPERPRIOR, MEAN_SCALE_HYPERPRIOR = "factorized", "scale-hyperprior", "mean-scale-hyperprior"
-#: Networks each prior has; those of the second set yield entropy parameters, so they are exact.
-PRIORS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
-    FACTORIZED: (frozenset({"g_a", "g_s"}), frozenset()),
-    SCALE_HYPERPRIOR: (frozenset({"g_a", "g_s", "h_a"}), frozenset({"h_s"})),
-    MEAN_SCALE_HYPERPRIOR: (frozenset({"g_a", "g_s", "h_a"}), frozenset({"h_s"})),
-}
-
-
-@dataclass(frozen=True, eq=False)
-class ModelParts:
-    """What a frozen model consists of, as data.
-
-    Attributes:
-        prior: a key of PRIORS.
-        networks: by name; g_a, g_s, h_a floating, h_s exact.
-        tables: Gaussian rows first, then one row per channel of the entropy bottleneck.
-        medians: int32 (C,) at 2^-12, of the entropy bottleneck's channels.
-        thresholds: int32 (L - 1,) at 2^-12, between the L Gaussian rows; empty for factorized priors.
-        texts: name, licence, attribution, origin: for people, in no digest.
-    """
-
-    prior: str
-    networks: Mapping[str, Network]
-    tables: CdfTables
-    medians: Tensor
-    thresholds: Tensor
-    texts: Mapping[str, str] = field(default_factory=dict)
-
-    def entropy_tensors(self) -> dict[str, Tensor]:
-        tables = {
-            "tables.cdf": torch.from_numpy(self.tables.cdf),
-            "tables.lengths": torch.from_numpy(self.tables.lengths),
-            "tables.offsets": torch.from_numpy(self.tables.offsets),
-        }
-        return tables | {"medians": self.medians, "thresholds": self.thresholds}
 
 
 class Model:
@@ -85,7 +55,6 @@ class Model:
     """
 
     def __init__(self, parts: ModelParts, device: torch.device | str = "cpu") -> None:
-        _check_parts(parts)
         self.parts = parts
         self.device = torch.device(device)
         self.name = parts.texts.get("name", "")
@@ -94,23 +63,11 @@ class Model:
         self.tables = parts.tables
         self.latent_stride = parts.networks["g_s"].scale[0]
         self.channels = parts.networks["g_s"].channels[0]
-        self._exact = {name: ExactNetwork(parts.networks[name]) for name in sorted(PRIORS[parts.prior][1])}
-        self.prior = self._make_prior()
+        self._exact = {name: ExactNetwork(parts.networks[name]) for name in parts.exact_names}
+        self.prior = make_prior(parts, ExactNetwork, self.device)
         self.factor = self.latent_stride * self.prior.hyper_factor
-        self.parameters_digest = parameters_digest(parts)
-        self.synthesis_digest = _digest({"format": FORMAT}, [parts.networks["g_s"]], {})
-
-    def _make_prior(self) -> Prior:
-        parts = self.parts
-        if parts.prior == FACTORIZED:
-            return Factorized(parts.medians)
-        return Hyperprior(
-            FloatingNetwork(parts.networks["h_a"], self.device),
-            self._exact["h_s"],
-            parts.medians,
-            parts.thresholds,
-            means=parts.prior == MEAN_SCALE_HYPERPRIOR,
-        )
+        self.parameters_digest = parts.parameters_digest()
+        self.synthesis_digest = parts.synthesis_digest()
 
     @property
     def bounds(self) -> Mapping[str, list[LayerBound]]:
@@ -120,7 +77,7 @@ class Model:
     def known_answer(self) -> str:
         """SHA-256 of what the exact networks make of a fixed input: equal on every machine that may decode."""
         digest = hashlib.sha256()
-        for _, network in sorted(self._exact.items()):
+        for network in self._exact.values():
             channels = network.network.channels[0]
             # Symbols from -8 to 8, without a pattern that a kernel's blocking could hide behind.
             ramp = np.arange(channels * 16, dtype=np.int64)
@@ -134,7 +91,7 @@ class Model:
         parts = self.parts
         description = {
             "format": FORMAT,
-            "prior": parts.prior,
+            **parts.described_prior(),
             "networks": {name: network.description() for name, network in parts.networks.items()},
             "parameters_digest": self.parameters_digest.hex(),
             "synthesis_digest": self.synthesis_digest.hex(),
@@ -160,7 +117,7 @@ class Model:
         try:
             description = read_description(data)
             tensors = safetensors.torch.load(data)
-            model = cls(_parts_from(description, tensors), device)
+            model = cls(parts_from_description(description, tensors), device)
             named = [description[name] for name in ("parameters_digest", "synthesis_digest", "known_answer")]
             computed = [model.parameters_digest.hex(), model.synthesis_digest.hex(), model.known_answer()]
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -200,30 +157,37 @@ class Model:
         return f"<Model {self.name} ({self.parts.prior}), parameters {self.parameters_digest.hex()}>"
 
 
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys, no white space, ASCII only: one text for one value. Floats do not occur in it."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+def make_prior(parts: ModelParts, make: Callable[[Network], Runner], device: torch.device) -> Prior:
+    """The walk of a model, with its entropy networks made ready by `make`."""
+    if parts.prior == FACTORIZED:
+        return Factorized(parts.medians)
+    groups = parts.coded_groups
+    coders = [_group_coder(parts, make, number) for number in range(len(groups))]
+    contexts = [
+        make(parts.networks[group_network(number, CHANNEL_CONTEXT)]) if group.takes else None
+        for number, group in enumerate(groups)
+    ]
+    synthesis = parts.networks["h_s"]
+    return Hyperprior(
+        FloatingNetwork(parts.networks["h_a"], device),
+        make(synthesis),
+        parts.medians,
+        first_row=len(parts.thresholds) + 1,
+        factor=synthesis.scale[0],
+        latent=coders[0] if len(groups) == 1 else ChannelGroups(groups, coders, contexts),
+    )
 
 
-def parameters_digest(parts: ModelParts) -> bytes:
-    """Names all that entropy decoding depends on: prior, geometry, exact networks, tables, medians, thresholds."""
-    head = {"format": FORMAT, "prior": parts.prior, "latent_stride": parts.networks["g_s"].scale[0]}
-    exact = [parts.networks[name] for name in sorted(PRIORS[parts.prior][1])]
-    return _digest(head, exact, parts.entropy_tensors())
-
-
-def _digest(head: Mapping[str, Any], networks: list[Network], tensors: dict[str, Tensor]) -> bytes:
-    described = dict(head) | {"networks": {network.name: network.description() for network in networks}}
-    digest = hashlib.sha256(canonical_json(described).encode())
-    named = dict(tensors)
-    for network in networks:
-        named |= network.named_tensors()
-    kinds = {torch.float32: "<f4", torch.int32: "<i4", torch.int64: "<i8"}
-    for name, tensor in sorted(named.items()):
-        kind = kinds[tensor.dtype]
-        digest.update(f"\n{name} {kind} {'x'.join(map(str, tensor.shape))}\n".encode())
-        digest.update(tensor.contiguous().numpy().astype(kind).tobytes())
-    return digest.digest()[:16]
+def _group_coder(parts: ModelParts, make: Callable[[Network], Runner], number: int) -> LatentCoder:
+    group = parts.coded_groups[number]
+    network = parts.networks.get(group_network(number, ENTROPY_PARAMETERS))
+    gaussian = Gaussian(parts.thresholds, group.chunks, None if network is None else make(network))
+    if group.context == NO_CONTEXT:
+        return Parallel(gaussian)
+    prediction, order = parts.networks[group_network(number, CONTEXT_PREDICTION)], ORDERS[group.context]
+    pointwise, taps = gathered(prediction, order)
+    reach = prediction.layers[0].tensors["weight"].shape[2] // 2
+    return SpatialContext(gaussian, make(pointwise), taps, group.channels, reach, order)
 
 
 def read_description(data: bytes) -> dict[str, Any]:
@@ -247,60 +211,3 @@ def read_description(data: bytes) -> dict[str, Any]:
     if description["format"] != FORMAT:
         raise ValueError(f"model format {description['format']}, this release reads {FORMAT}")
     return description
-
-
-def _parts_from(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ModelParts:
-    prior = description["prior"]
-    if prior not in PRIORS:
-        raise UnsupportedModel(f"prior {prior!r} is not one of {', '.join(PRIORS)}")
-    floating, exact = PRIORS[prior]
-    if set(description["networks"]) != floating | exact:
-        raise UnsupportedModel(f"the networks of {prior} are {', '.join(sorted(floating | exact))}")
-    networks = {
-        name: network_from_description(name, layers, tensors, exact=name in exact)
-        for name, layers in description["networks"].items()
-    }
-    texts = description["texts"]
-    if not all(isinstance(text, str) and len(text) <= MAX_TEXT and text.isprintable() for text in texts.values()):
-        raise UnsupportedModel(f"a text is longer than {MAX_TEXT} characters, or not printable")
-    tables = CdfTables(*(tensors[f"tables.{name}"].numpy() for name in ("cdf", "lengths", "offsets")))
-    return ModelParts(prior, networks, tables, tensors["medians"], tensors["thresholds"], texts)
-
-
-def _check_parts(parts: ModelParts) -> None:
-    """See that networks, tables, medians and thresholds belong together."""
-    networks, medians, thresholds = parts.networks, parts.medians, parts.thresholds
-    analysis, synthesis = networks["g_a"], networks["g_s"]
-    problem = None
-    if any(max(network.scale) > MAX_SCALE for network in networks.values()):
-        problem = f"a network scales sizes by more than {MAX_SCALE}"
-    elif analysis.scale != synthesis.scale[::-1] or synthesis.scale[1] != 1:
-        problem = f"g_a scales by {analysis.scale} and g_s by {synthesis.scale}"
-    elif analysis.channels != synthesis.channels[::-1] or analysis.channels[0] != 3:
-        problem = f"g_a maps {analysis.channels} channels and g_s {synthesis.channels}"
-    elif any(tensor.dtype != torch.int32 or tensor.ndim != 1 for tensor in (medians, thresholds)):
-        problem = "medians and thresholds must be int32 with one dimension"
-    elif len(medians) == 0 or not -LIMIT <= int(medians.min()) <= int(medians.max()) <= LIMIT:
-        problem = "medians are missing or beyond 2^24"
-    elif (torch.diff(thresholds.long()) < 0).any() or (thresholds.long().abs() > LIMIT + 1).any():
-        problem = "thresholds do not rise, or are beyond 2^24"
-    elif parts.prior == FACTORIZED:
-        if len(thresholds) or not len(medians) == parts.tables.rows == synthesis.channels[0]:
-            problem = "a factorized prior has one table row and median per channel of y, and no thresholds"
-    else:
-        problem = _hyperprior_problem(parts)
-    if problem:
-        raise UnsupportedModel(problem)
-
-
-def _hyperprior_problem(parts: ModelParts) -> str | None:
-    analysis, synthesis = parts.networks["h_a"], parts.networks["h_s"]
-    channels = parts.networks["g_s"].channels[0]
-    outputs = channels * (2 if parts.prior == MEAN_SCALE_HYPERPRIOR else 1)
-    if analysis.scale != synthesis.scale[::-1] or synthesis.scale[1] != 1:
-        return f"h_a scales by {analysis.scale} and h_s by {synthesis.scale}"
-    if analysis.channels != (channels, len(parts.medians)) or synthesis.channels != (len(parts.medians), outputs):
-        return f"h_a maps {analysis.channels} channels and h_s {synthesis.channels}, with {len(parts.medians)} medians"
-    if parts.tables.rows != len(parts.thresholds) + 1 + len(parts.medians):
-        return f"{parts.tables.rows} table rows, {len(parts.thresholds)} thresholds, {len(parts.medians)} medians"
-    return None

@@ -11,25 +11,50 @@ import torch
 from compressai import models
 
 import robuststream as rs
-from robuststream.freezing import ARCHITECTURES
+from robuststream.architectures import ARCHITECTURES, dissect
 
 SAMPLE = "robuststream/samples/dog.png"
+
+
+#: Architectures whose g_s reaches so far that small pictures are one neighbourhood.
+WIDE = (
+    "cheng2020-anchor",
+    "cheng2020-attn",
+    "cheng2020-anchor-checkerboard",
+    "elic2022-official",
+    "elic2022-chandelier",
+)
+GROUPS = [2, 2, 3, 5]
 
 
 @lru_cache
 def net(architecture: str, n: int = 8, m: int = 12) -> Any:
     torch.manual_seed(5)
-    made = getattr(models, ARCHITECTURES[architecture][0])(n, m).eval()
+    cls = getattr(models, ARCHITECTURES[architecture][0])
+    if architecture.startswith("elic"):
+        made = cls(n, m, [*GROUPS[:-1], m - sum(GROUPS[:-1])]).eval()
+    else:
+        made = (cls(n) if architecture.startswith("cheng") else cls(n, m)).eval()
+    anatomy = dissect(made)
     with torch.no_grad():
-        made.g_a[-1].weight *= 30
-        if architecture in ("bmshj2018-hyperprior", "mbt2018-mean"):
-            made.h_a[-1].weight *= 20
-            last = made.h_s[-1] if architecture == "mbt2018-mean" else made.h_s[-2]
+        _last(made.g_a).weight *= 30
+        if anatomy.hyper is not None:
+            _last(anatomy.hyper[0]).weight *= 20
+            last = _last(anatomy.hyper[1])
             last.weight *= 10
-        medians = made.entropy_bottleneck.quantiles
+            # Random entropy parameters of many layers are near 0: spread them over the tables.
+            for name, module in anatomy.networks.items():
+                _last(module).weight *= 12 if name.endswith("entropy_parameters") else 4
+                if name.endswith("entropy_parameters"):
+                    _last(module).bias += 2 * torch.rand(len(_last(module).bias))
+        medians = anatomy.bottleneck.quantiles
         medians += torch.rand(medians.shape[0], 1, 1) - 0.5
     made.update()
     return made
+
+
+def _last(module: Any) -> Any:
+    return [layer for layer in module.modules() if isinstance(layer, (torch.nn.Conv2d, torch.nn.ConvTranspose2d))][-1]
 
 
 @lru_cache

@@ -1,30 +1,57 @@
-"""Hyperpriors: bmshj2018-hyperprior and mbt2018-mean (spec/format.md, section 15.2).
+"""Hyperpriors: z first, then y with entropy parameters from z (spec/format.md, section 15.2).
 
-J. Ballé et al., arXiv:1802.01436 (scales); D. Minnen, J. Ballé, G. Toderici, arXiv:1809.02736 (scales and means).
+J. Ballé et al., arXiv:1802.01436 (scales: bmshj2018-hyperprior); D. Minnen, J. Ballé, G. Toderici, arXiv:1809.02736
+(scales and means: mbt2018-mean). What else y hangs on is its coder's matter: context.py, channel_groups.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from robuststream.networks.exact import ExactNetwork
 from robuststream.networks.floating import FloatingNetwork
 from robuststream.priors.factorized import channel_rows
-from robuststream.priors.walk import Walk, everything
+from robuststream.priors.gaussian import Gaussian, Runner
+from robuststream.priors.walk import Select, Walk, everything
+
+
+class LatentCoder(Protocol):
+    """Codes y, or the channels of it that `part` picks, in one step or many."""
+
+    def code(self, walk: Walk, side: Tensor, part: Select) -> Tensor:
+        """Return y_hat, float64 integers (T, C, h, w) at 2^-12, given side parameters (T, P, h, w)."""
+
+    def steps(self, height: int, width: int) -> int:
+        """How many steps that takes."""
+
+
+class Parallel:
+    """All elements in one step."""
+
+    def __init__(self, gaussian: Gaussian) -> None:
+        self._gaussian = gaussian
+
+    def code(self, walk: Walk, side: Tensor, part: Select) -> Tensor:
+        rows, means = self._gaussian(side)
+        return walk.code("y", part, rows, means).double()
+
+    def steps(self, height: int, width: int) -> int:
+        return 1
 
 
 class Hyperprior:
-    """z first, by the entropy bottleneck; then y with a scale, and perhaps a mean, for each element from z.
+    """z by the entropy bottleneck, then y.
 
     Args:
         hyper_analysis: h_a, used by encoders only.
-        hyper_synthesis: h_s; its output is scales and then means along the channels, or scales only.
+        hyper_synthesis: h_s: z_hat to the side parameters of y.
         medians: int32 (N,) at 2^-12, of z.
-        thresholds: int32 (L - 1,) at 2^-12: row k of the Gaussian tables is for scales in (k-1-th, k-th].
-        means: whether h_s yields means.
+        first_row: of the entropy bottleneck among the CDF rows.
+        factor: y pixels per z pixel.
+        latent: codes y.
     """
 
     checkpoints = 1
@@ -32,33 +59,29 @@ class Hyperprior:
     def __init__(
         self,
         hyper_analysis: FloatingNetwork,
-        hyper_synthesis: ExactNetwork,
+        hyper_synthesis: Runner,
         medians: Tensor,
-        thresholds: Tensor,
-        means: bool,
+        first_row: int,
+        factor: int,
+        latent: LatentCoder,
     ) -> None:
         self._hyper_analysis = hyper_analysis
         self._hyper_synthesis = hyper_synthesis
         self._medians = medians
-        self._thresholds = thresholds.double()
-        self._means = means
-        self.hyper_factor = hyper_synthesis.network.scale[0]
+        self._first_row = first_row
+        self._latent = latent
+        self.hyper_factor = factor
 
     def analyse(self, y: Tensor) -> Mapping[str, Tensor]:
         return {"y": y.cpu(), "z": self._hyper_analysis(y).cpu()}
 
     def walk(self, walk: Walk, height: int, width: int) -> Tensor:
-        gaussian_rows = len(self._thresholds) + 1
         factor = self.hyper_factor
-        rows, medians = channel_rows(self._medians, gaussian_rows, walk.tiles, height // factor, width // factor)
+        rows, medians = channel_rows(self._medians, self._first_row, walk.tiles, height // factor, width // factor)
         z_hat = walk.code("z", everything, rows, medians)
         walk.checkpoint()
-        scales = self._hyper_synthesis(z_hat)
-        means = torch.zeros((), dtype=torch.float64)
-        if self._means:
-            scales, means = scales.chunk(2, dim=1)
-        return walk.code("y", everything, self.indexes(scales), means)
+        side = self._hyper_synthesis(z_hat)
+        return self._latent.code(walk, side, everything).to(torch.int32)
 
-    def indexes(self, scales: Tensor) -> Tensor:
-        """How many thresholds lie below each scale: CompressAI's `build_indexes`, on integers."""
-        return torch.bucketize(scales.contiguous(), self._thresholds)
+    def steps(self, height: int, width: int) -> int:
+        return self._latent.steps(height, width)

@@ -19,7 +19,8 @@ from robuststream.networks.fixedpoint import freeze_exact
 from robuststream.networks.floating import FloatingNetwork
 from robuststream.networks.graph import Network
 from robuststream.priors.factorized import Factorized
-from robuststream.priors.hyperprior import Hyperprior
+from robuststream.priors.gaussian import CHUNKS, Gaussian
+from robuststream.priors.hyperprior import Hyperprior, Parallel
 from robuststream.priors.walk import DESYNC, Z_ONLY, DecodingWalk, EncodingWalk, TileData, everything, z_only
 from tests.helpers import random_tables, slow_crc32c, slow_rans
 from tests.networks import oracle
@@ -69,7 +70,9 @@ def hyperprior(means: bool = True) -> tuple[Hyperprior, CdfTables]:
     analysis = Network("h_a", [oracle.layer(rng, "conv2d", CHANNELS, HYPER_CHANNELS, 5, 4)])
     medians = torch.tensor([0, 1500, -70000], dtype=torch.int32)
     thresholds = torch.tensor(THRESHOLDS, dtype=torch.int32)
-    prior = Hyperprior(FloatingNetwork(analysis), ExactNetwork(hyper_synthesis(means)), medians, thresholds, means)
+    gaussian = Gaussian(thresholds, CHUNKS[0] if means else CHUNKS[2])
+    synthesis = ExactNetwork(hyper_synthesis(means))
+    prior = Hyperprior(FloatingNetwork(analysis), synthesis, medians, gaussian.rows, 4, Parallel(gaussian))
     return prior, random_tables(rng, len(THRESHOLDS) + 1 + HYPER_CHANNELS)
 
 
@@ -148,9 +151,22 @@ def test_the_samples_meet_many_rows_and_means(coded):
 
 
 def test_row_is_the_number_of_thresholds_below_the_scale():
-    prior, _ = hyperprior()
     scales = torch.tensor([-LIMIT, -101, -100, -99, 0, 499, 500, 501, 2000, 2001, 5000, 5001, LIMIT]).double()
-    assert prior.indexes(scales).tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert Gaussian(torch.tensor(THRESHOLDS), CHUNKS[2]).indexes(scales).tolist() == [
+        0,
+        0,
+        0,
+        1,
+        1,
+        1,
+        1,
+        2,
+        2,
+        3,
+        3,
+        4,
+        4,
+    ]
 
 
 def test_factorized_follows_the_rules():

@@ -1,0 +1,37 @@
+"""Raster-scan context: mbt2018, cheng2020-anchor, cheng2020-attn (spec/format.md, section 15.3).
+
+D. Minnen, J. Ballé, G. Toderici, arXiv:1809.02736; Z. Cheng, H. Sun, M. Takeuchi, J. Katto, arXiv:2001.01568.
+
+A place hangs on those left of it, and above it up to the kernel's reach r to the right. So all places with the same
+column + (r + 1) * row can be coded at once: a wavefront. A tile of 16 x 16 takes 61 steps so, not 256, and every
+symbol has the very context that the raster scan gives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+
+from robuststream.priors.context import Order, Places
+
+
+@lru_cache(maxsize=64)
+def wavefronts(height: int, width: int, reach: int) -> Sequence[Places]:
+    """Places by column + (reach + 1) * row; inside a step by row."""
+    slope = reach + 1
+    steps = []
+    for number in range(width + slope * (height - 1)):
+        rows = torch.arange(max(0, -(-(number - width + 1) // slope)), min(height - 1, number // slope) + 1)
+        steps.append((rows, number - slope * rows))
+    # No step is empty but where a tile is narrower than the slope.
+    return [step for step in steps if len(step[0])]
+
+
+RASTER_SCAN = Order(
+    steps=wavefronts,
+    sees=lambda down, across: down < 0 or (down == 0 and across < 0),
+    first_is_blind=False,
+    context_first=False,
+)

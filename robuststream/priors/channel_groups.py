@@ -1,0 +1,117 @@
+"""Groups of channels, each with what the groups before it tell: elic2022 (spec/format.md, section 15.4).
+
+D. Minnen, S. Singh, arXiv:2007.08739; D. He, Z. Yang, W. Peng, R. Ma, H. Qin, Y. Wang, arXiv:2203.10886.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robuststream.priors.autoregressive import RASTER_SCAN
+from robuststream.priors.checkerboard import CHECKERBOARD, CHECKERBOARD_ODD
+from robuststream.priors.context import Order
+from robuststream.priors.gaussian import CHUNKS, Runner
+from robuststream.priors.hyperprior import LatentCoder
+from robuststream.priors.walk import Select, Walk
+
+NO_CONTEXT = "none"
+ORDERS: dict[str, Order] = {
+    "raster-scan": RASTER_SCAN,
+    "checkerboard": CHECKERBOARD,
+    "checkerboard-odd": CHECKERBOARD_ODD,
+}
+MAX_GROUPS = 64
+
+
+@dataclass(frozen=True)
+class Group:
+    """How a group of y's channels is coded, as a model file says it (spec/model.md, section 4).
+
+    Attributes:
+        channels: how many.
+        chunks: the order of entropy parameters, one of gaussian.CHUNKS.
+        context: NO_CONTEXT or a key of ORDERS.
+        takes: the groups before it that its channel context sees, in order.
+    """
+
+    channels: int
+    chunks: tuple[str, ...] = CHUNKS[0]
+    context: str = NO_CONTEXT
+    takes: tuple[int, ...] = ()
+
+    def description(self) -> dict[str, Any]:
+        return {
+            "channels": self.channels,
+            "chunks": list(self.chunks),
+            "context": self.context,
+            "takes": list(self.takes),
+        }
+
+
+def groups_from_description(items: Any) -> tuple[Group, ...]:
+    """Read groups from untrusted data. Raises ValueError, KeyError, TypeError."""
+    if not isinstance(items, list) or not 0 < len(items) <= MAX_GROUPS:
+        raise ValueError(f"groups are not a list of 1 to {MAX_GROUPS}")
+    groups = []
+    for number, item in enumerate(items):
+        group = Group(item["channels"], tuple(item["chunks"]), item["context"], tuple(item["takes"]))
+        problem = _problem(group, number)
+        if problem:
+            raise ValueError(f"group {number}: {problem}")
+        groups.append(group)
+    return tuple(groups)
+
+
+def _problem(group: Group, number: int) -> str | None:
+    if type(group.channels) is not int or not 0 < group.channels < 1 << 16:
+        return f"{group.channels!r} channels"
+    if group.chunks not in CHUNKS:
+        return f"chunks {group.chunks!r}"
+    if not isinstance(group.context, str) or group.context not in (NO_CONTEXT, *ORDERS):
+        return f"context {group.context!r}"
+    whole = all(type(other) is int and 0 <= other < number for other in group.takes)
+    if not whole or sorted(set(group.takes)) != list(group.takes):
+        return f"takes {group.takes!r}, which are not groups before it in rising order"
+    return None
+
+
+class ChannelGroups:
+    """Codes one group after the other.
+
+    Args:
+        groups: as data.
+        coders: of each group.
+        channel_contexts: of each group that takes others; None for the rest.
+    """
+
+    def __init__(
+        self, groups: Sequence[Group], coders: Sequence[LatentCoder], channel_contexts: Sequence[Runner | None]
+    ) -> None:
+        self._groups = groups
+        self._coders = coders
+        self._channel_contexts = channel_contexts
+
+    def code(self, walk: Walk, side: Tensor, part: Select) -> Tensor:
+        decoded: list[Tensor] = []
+        first = 0
+        for group, coder, channel_context in zip(self._groups, self._coders, self._channel_contexts, strict=True):
+            known = side
+            if channel_context is not None:
+                before = torch.cat([decoded[other] for other in group.takes], dim=1)
+                known = torch.cat((channel_context(before), side), dim=1)
+            channels = slice(first, first + group.channels)
+
+            def select(latent: Tensor, channels: slice = channels) -> Tensor:
+                return part(latent)[:, channels]
+
+            decoded.append(coder.code(walk, known, select))
+            first += group.channels
+        return torch.cat(decoded, dim=1)
+
+    def steps(self, height: int, width: int) -> int:
+        return sum(coder.steps(height, width) for coder in self._coders)

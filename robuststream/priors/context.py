@@ -1,0 +1,132 @@
+"""Spatial context: what was decoded before, near a place, helps to predict it (spec/format.md, section 15.3).
+
+An order (autoregressive.py, checkerboard.py) says which places are coded in which step; here the steps are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from robuststream.networks.graph import Network
+from robuststream.priors.gaussian import Gaussian, Runner
+from robuststream.priors.walk import Select, Walk
+
+#: Rows and columns, int64 (P,) each, of the places a step codes, in coding order.
+Places = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Order:
+    """In which order places are coded.
+
+    Attributes:
+        steps: the places of each step, for a tile of (height, width) and a kernel that reaches so far.
+        sees: whether a place's prediction may use the one (rows, columns) away.
+        first_is_blind: the first step's context is zeros, not the prediction from nothing (its bias).
+        context_first: the context stands before the side parameters, not behind, in what entropy parameters take.
+    """
+
+    steps: Callable[[int, int, int], Sequence[Places]]
+    sees: Callable[[int, int], bool]
+    first_is_blind: bool
+    context_first: bool
+
+
+class SpatialContext:
+    """Steps through an order's places, all tiles in lock-step.
+
+    Args:
+        gaussian: entropy parameters from context and side parameters, place by place.
+        prediction: the context prediction, gathered (see `gathered`).
+        taps: rows and columns away from a place that `prediction` takes.
+        channels: of the latent.
+        reach: how far the kernel reaches.
+    """
+
+    def __init__(
+        self, gaussian: Gaussian, prediction: Runner, taps: Places, channels: int, reach: int, order: Order
+    ) -> None:
+        self._gaussian = gaussian
+        self._prediction = prediction
+        self._taps = taps
+        self._channels = channels
+        self._reach = reach
+        self._order = order
+
+    def code(self, walk: Walk, side: Tensor, part: Select) -> Tensor:
+        tiles, _, height, width = side.shape
+        reach = self._reach
+        # Channels first, then tiles: places of all tiles so make one matrix for the pointwise networks.
+        side = side.transpose(0, 1)
+        known = torch.zeros((self._channels, tiles, height + 2 * reach, width + 2 * reach), dtype=torch.float64)
+        for number, (rows, columns) in enumerate(self._order.steps(height, width, reach)):
+            context = self._context(known, rows, columns)
+            if number == 0 and self._order.first_is_blind:
+                context = torch.zeros_like(context)
+            inputs = [side[:, :, rows, columns], context]
+            inputs = inputs[::-1] if self._order.context_first else inputs
+            cdf_rows, means = self._gaussian(torch.cat(inputs).unsqueeze(0))
+
+            def select(latent: Tensor, rows: Tensor = rows, columns: Tensor = columns) -> Tensor:
+                return part(latent)[:, :, rows, columns]
+
+            decoded = walk.code("y", select, _tiles_first(cdf_rows), _tiles_first(means))
+            known[:, :, rows + reach, columns + reach] = decoded.transpose(0, 1).double()
+        return known[:, :, reach : reach + height, reach : reach + width].transpose(0, 1)
+
+    def steps(self, height: int, width: int) -> int:
+        return len(self._order.steps(height, width, self._reach))
+
+    def _context(self, known: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """The prediction at these places: (channels, T, P)."""
+        down, across = self._taps
+        near = known[:, :, self._reach + rows + down[:, None], self._reach + columns + across[:, None]]
+        gathered = near.transpose(1, 2).reshape(-1, near.shape[1], near.shape[3])
+        return self._prediction(gathered.unsqueeze(0))[0]
+
+
+def _tiles_first(x: Tensor) -> Tensor:
+    """(1, C, T, P) to (T, C, P)."""
+    return x[0].transpose(0, 1) if x.ndim else x
+
+
+def gathered(prediction: Network, order: Order) -> tuple[Network, Places]:
+    """A context prediction, which is one convolution, as one over gathered places: the weights that an order lets see.
+
+    Returns:
+        A 1 x 1 convolution that takes, for each channel, the value at each tap; and the taps.
+    """
+    layer = prediction.layers[0]
+    weight = layer.tensors["weight"]
+    height, width = weight.shape[2:]
+    seen = [
+        (row, column)
+        for row in range(height)
+        for column in range(width)
+        if order.sees(row - height // 2, column - width // 2)
+    ]
+    rows, columns = torch.tensor(seen).unbind(1)
+    flat = weight[:, :, rows, columns].reshape(len(weight), -1, 1, 1)
+    attributes = {**layer.attributes, "padding": 0}
+    pointwise = replace(layer, attributes=attributes, tensors={**layer.tensors, "weight": flat})
+    return Network(prediction.name, [pointwise]), (rows - height // 2, columns - width // 2)
+
+
+def prediction_problem(prediction: Network, order: Order) -> str | None:
+    """Why a network is no context prediction for an order, or None."""
+    layer = prediction.layers[0]
+    if len(prediction.layers) != 1 or layer.operation != "conv2d" or layer.integer("stride") != 1:
+        return f"{prediction.name} is not a single convolution of stride 1"
+    height, width = layer.tensors["weight"].shape[2:]
+    if height != width or height % 2 == 0 or height < 3:
+        return f"{prediction.name} has a kernel of {height} x {width}, not a square of odd side above 1"
+    for row in range(height):
+        for column in range(width):
+            hidden = not order.sees(row - height // 2, column - width // 2)
+            if hidden and layer.tensors["weight"][:, :, row, column].any():
+                return f"{prediction.name} has weights where its mask is 0: places not decoded yet"
+    return None
