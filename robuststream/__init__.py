@@ -30,7 +30,8 @@ from robuststream.errors import (
 if TYPE_CHECKING:
     import os
 
-    from robuststream.codec import Decoded, decode, encode, verify
+    from robuststream import compressai
+    from robuststream.codec import Decoded, decode, decode_batch, encode, encode_batch, verify
     from robuststream.container.report import StreamReport
     from robuststream.freezing import freeze, freeze_checkpoint
     from robuststream.model import Model
@@ -41,7 +42,9 @@ __version__ = "0.1.0"
 _LAZY = {
     "Decoded": "robuststream.codec",
     "decode": "robuststream.codec",
+    "decode_batch": "robuststream.codec",
     "encode": "robuststream.codec",
+    "encode_batch": "robuststream.codec",
     "verify": "robuststream.codec",
     "StreamReport": "robuststream.container.report",
     "freeze": "robuststream.freezing",
@@ -69,6 +72,8 @@ def inspect(data: bytes | bytearray | memoryview | str | os.PathLike[str]) -> St
 
 
 def __getattr__(name: str) -> Any:
+    if name == "compressai":
+        return importlib.import_module("robuststream.compressai")
     if name not in _LAZY:
         raise AttributeError(f"module 'robuststream' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)
@@ -88,8 +93,11 @@ __all__ = [
     "StreamReport",
     "UnsupportedModel",
     "UnsupportedVersion",
+    "compressai",
     "decode",
+    "decode_batch",
     "encode",
+    "encode_batch",
     "freeze",
     "freeze_checkpoint",
     "inspect",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,11 +17,11 @@ from torch import Tensor
 from robuststream.concealment import fill_missing, pixel_mask
 from robuststream.container.packets import MAX_PIXELS, MAX_TILE, Header, Mode
 from robuststream.container.reader import Stream, read_stream
-from robuststream.container.report import StreamReport
+from robuststream.container.report import PROVEN, StreamReport
 from robuststream.container.writer import write_stream
 from robuststream.errors import ContextDesync, DamagedStream, DamageWarning, ImageError, ModelMismatch
 from robuststream.images import read_picture, to_image
-from robuststream.latents import DecodedLatents, decode_latents, encode_latents
+from robuststream.latents import DecodedLatents, decode_all, decode_latents, encode_all
 from robuststream.model import Model
 from robuststream.modelstore import find_model, load_model
 from robuststream.networks.fixedpoint import ONE
@@ -52,7 +53,9 @@ def encode(
         model: a frozen model; the bundled default when None.
         tile: side of a tile in pixels, a multiple of the model's downsampling factor. Smaller tiles lose less to
             damage and cost more bytes.
-        mode: "exact", the only one.
+        mode: "exact": entropy parameters in integers, equal on every machine. "native": in float32, as CompressAI
+            computes them, for models with modules that have no exact form; a decoder that computes others finds it
+            out, repairs a little drift, and conceals the rest.
         max_pixels: larger pictures are refused, since decoders would refuse them.
 
     Returns:
@@ -60,31 +63,55 @@ def encode(
 
     Raises:
         ImageError: the picture cannot be read or is of a kind that cannot be coded.
+        UnsupportedModel: exact mode for a model that has modules without an exact form.
         ValueError: `tile` or `mode` is not possible.
     """
+    return encode_batch([image], model, tile=tile, mode=mode, max_pixels=max_pixels)[0]
+
+
+def encode_batch(
+    images: Sequence[Any],
+    model: Model | None = None,
+    *,
+    tile: int = DEFAULT_TILE,
+    mode: str = "exact",
+    max_pixels: int = MAX_PIXELS,
+) -> list[bytes]:
+    """Encode pictures into streams, one each, with their tiles coded together: faster, and in exact mode the same
+    bytes as one by one. Memory for all of them at once is needed. Arguments and errors as for `encode`.
+    """
     model = model or load_model()
-    if mode != Mode.EXACT.name.lower():
-        raise ValueError(f"mode {mode!r} is not known: use 'exact'")
+    modes = {member.name.lower(): member for member in Mode}
+    if mode not in modes:
+        raise ValueError(f"mode {mode!r} is not known: use 'exact' or 'native'")
     if not 0 < tile <= MAX_TILE or tile % model.factor:
         factor = f"{model.factor}, the model's downsampling factor"
         raise ValueError(f"tile {tile} is not a positive multiple of {factor}, up to {MAX_TILE}")
-    picture = read_picture(image)
-    height, width = picture.pixels.shape[1:]
-    _check_size(width, height, max_pixels)
-    grid = Grid(width, height, tile, model.latent_stride, model.factor)
-    _check_padded_size(grid, max_pixels)
-    tiles = encode_latents(analyse(picture.pixels, model, grid), model, grid)
-    header = Header(
-        width=width,
-        height=height,
-        tile=tile,
-        parameters_digest=model.parameters_digest,
-        synthesis_digest=model.synthesis_digest,
-        colour=picture.colour,
-        checkpoints=model.prior.checkpoints,
-        model_name=model.name,
-    )
-    return write_stream(header, tiles, picture.metadata)
+    model.prior_for(modes[mode])
+    headers, metadata, latents = [], [], []
+    for image in images:
+        picture = read_picture(image)
+        height, width = picture.pixels.shape[1:]
+        _check_size(width, height, max_pixels)
+        grid = Grid(width, height, tile, model.latent_stride, model.factor)
+        _check_padded_size(grid, max_pixels)
+        latents.append((analyse(picture.pixels, model, grid), grid))
+        metadata.append(picture.metadata)
+        headers.append(
+            Header(
+                width=width,
+                height=height,
+                tile=tile,
+                parameters_digest=model.parameters_digest,
+                synthesis_digest=model.synthesis_digest,
+                mode=modes[mode],
+                colour=picture.colour,
+                checkpoints=model.prior.checkpoints,
+                model_name=model.name,
+            )
+        )
+    coded = encode_all(latents, model, mode=modes[mode])
+    return [write_stream(*parts) for parts in zip(headers, coded, metadata, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -95,8 +122,8 @@ class Decoded:
         image: PIL image, RGB or L, with ICC, EXIF and XMP in its `info`.
         tensor: float32 (3, H, W) in [0, 1], before rounding to 8 bits.
         latents: int32 (M, h, w) at 2^-12, of the padded picture: where the mask says so, equal on every machine.
-        mask: uint8 (H, W): 0 exact, 1 repaired, 2 concealed from z, 3 missing, 4 touched by a neighbour's loss,
-            5 decoded but unproven, since header and tiles contradict each other.
+        mask: uint8 (H, W): 0 exact (native mode: verified), 1 repaired, 2 concealed from z, 3 missing, 4 touched by a
+            neighbour's loss, 5 decoded but unproven, since header and tiles contradict each other.
         report: findings, and each tile's state and outcome.
     """
 
@@ -125,17 +152,40 @@ def decode(data: Source, model: Model | None = None, *, strict: bool = False, ma
         ModelNotFound, ModelMismatch: no model, or the wrong one.
         ImageError: the declared picture is too large.
     """
-    stream, model, grid = _open(data, model, max_pixels)
-    decoded = decode_latents(stream, model, grid)
+    opened = _open(data, model, max_pixels)
+    return _picture(opened, decode_latents(*opened), strict)
+
+
+def decode_batch(
+    streams: Sequence[Source], model: Model | None = None, *, strict: bool = False, max_pixels: int = MAX_PIXELS
+) -> list[Decoded]:
+    """Decode streams with their tiles decoded together: faster, and with the latents that `decode` gives each.
+
+    Arguments and errors as for `decode`; the first stream that cannot be decoded ends it.
+    """
+    opened = [_open(data, model, max_pixels) for data in streams]
+    together: dict[tuple[Model, Mode], list[int]] = {}
+    for number, (stream, its_model, _) in enumerate(opened):
+        together.setdefault((its_model, stream.header.mode), []).append(number)
+    decoded: dict[int, DecodedLatents] = {}
+    for (its_model, _), numbers in together.items():
+        latents = decode_all([(opened[number][0], opened[number][2]) for number in numbers], its_model)
+        decoded |= dict(zip(numbers, latents, strict=True))
+    return [_picture(opened[number], decoded[number], strict) for number in range(len(opened))]
+
+
+def _picture(opened: tuple[Stream, Model, Grid], decoded: DecodedLatents, strict: bool) -> Decoded:
+    """From latents to pixels, saying what is lost."""
+    stream, model, grid = opened
     report = decoded.report
     if strict:
         _refuse_damage(decoded)
     outcomes = {tile.index: tile.outcome for tile in report.tiles if tile.outcome is not None}
-    if not report.exact:
-        lost = [index for index, outcome in outcomes.items() if outcome != "exact"]
+    if not report.verified:
+        lost = [index for index, outcome in outcomes.items() if outcome not in PROVEN]
         message = f"{len(lost)} of {grid.tiles} tiles are not exact ({report.findings[0]})"
         log.warning("%s", message)
-        warnings.warn(message, DamageWarning, stacklevel=2)
+        warnings.warn(message, DamageWarning, stacklevel=3)
     fill_missing(decoded.latents, grid, outcomes)
     tensor = synthesise(decoded.latents, model, grid)
     pixels = to_bytes(tensor)
@@ -259,6 +309,6 @@ def _refuse_damage(decoded: DecodedLatents) -> None:
             f"tile {decoded.desync}: the entropy parameters differ from those the encoder used, so this machine or "
             "model does not compute what the encoder's did; decode without strict to conceal the tile"
         )
-    if not report.intact or not report.exact:
+    if not report.intact or not report.verified:
         more = len(report.findings) + report.findings_left_out - 1
         raise DamagedStream(f"{report.findings[0]}" + (f" (and {more} more findings)" if more else ""))

@@ -19,7 +19,7 @@ from robuststream.windows import synthesis_reach
 class Mask(IntEnum):
     """What a pixel of `Decoded.mask` says."""
 
-    EXACT = 0
+    EXACT = 0  # in native mode: verified
     REPAIRED = 1
     CONCEALED = 2
     MISSING = 3
@@ -45,15 +45,18 @@ def pixel_mask(grid: Grid, outcomes: Mapping[int, Outcome], synthesis: Network) 
     mask = np.full((grid.height, grid.width), Mask.EXACT, np.uint8)
     before, after = synthesis_reach(synthesis)
     values = {
+        Outcome.REPAIRED: Mask.REPAIRED,
         Outcome.UNPROVEN: Mask.UNPROVEN,
         Outcome.CONCEALED: Mask.CONCEALED,
         Outcome.MISSING: Mask.MISSING,
     }
-    lost = {index: values[outcome] for index, outcome in outcomes.items() if outcome in values}
-    for index in lost:
+    marked = {index: values[outcome] for index, outcome in outcomes.items() if outcome in values}
+    for index, value in marked.items():
+        if value == Mask.REPAIRED:
+            continue  # as good as undamaged: what it reaches is not touched by a loss
         # The padding's pixels take part: a tile's latents cover them too.
         box = grid.latent_box(index).scaled(grid.stride).grown(before, after, grid.pixels)
         mask[box.slices()] = Mask.TOUCHED
-    for index, value in lost.items():
+    for index, value in marked.items():
         mask[grid.pixel_box(index).slices()] = value
     return mask

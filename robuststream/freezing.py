@@ -24,13 +24,20 @@ from robuststream.modelparts import (
 )
 from robuststream.networks.fixedpoint import FRACTION_BITS, LIMIT, freeze_exact, quantise
 from robuststream.networks.graph import Layer, Network
+from robuststream.networks.native import LiveNetwork
 from robuststream.networks.trace import trace
 
 log = logging.getLogger(__name__)
 
 
 def freeze(
-    net: nn.Module, *, name: str | None = None, licence: str = "", attribution: str = "", device: str = "cpu"
+    net: nn.Module,
+    *,
+    name: str | None = None,
+    licence: str = "",
+    attribution: str = "",
+    device: str = "cpu",
+    native: bool = False,
 ) -> Model:
     """Freeze a CompressAI model: entropy networks in integers, CDF tables as they are, everything else as it is.
 
@@ -40,6 +47,8 @@ def freeze(
             whose tables were never built gets them here, once.
         name: for people; the architecture and N, M when not given.
         licence, attribution: of the weights and what they were trained on; kept in the model file.
+        native: keep entropy networks that have no exact form as the modules they are. Such a model codes in native
+            mode only and has no model file: whoever decodes must have the module.
 
     Raises:
         UnsupportedModel: another architecture, or layers or weights that have no exact form.
@@ -48,14 +57,15 @@ def freeze(
     whole: Any = copy.deepcopy(net).cpu().eval()
     anatomy = dissect(whole)
     tables, thresholds = _tables(whole, anatomy)
-    networks = {"g_a": trace("g_a", whole.g_a, 3)}
-    channels = networks["g_a"].channels[1]
+    analysis = trace("g_a", whole.g_a, 3)
+    channels = analysis.channels[1]
+    networks: dict[str, Network | LiveNetwork] = {"g_a": analysis}
     networks["g_s"] = trace("g_s", whole.g_s, channels)
     if anatomy.hyper is not None:
         analysis = trace("h_a", anatomy.hyper[0], channels)
         networks["h_a"] = Network("h_a", [Layer("abs"), *analysis.layers]) if anatomy.absolute else analysis
-        networks["h_s"] = freeze_exact(trace("h_s", anatomy.hyper[1], anatomy.bottleneck.channels))
-        networks |= _group_networks(anatomy, networks["h_s"].channels[1])
+        networks["h_s"] = _entropy_network("h_s", anatomy.hyper[1], anatomy.bottleneck.channels, native)
+        networks |= _group_networks(anatomy, networks["h_s"].channels[1], native)
     sizes = f"{anatomy.bottleneck.channels}-{channels}"
     texts = {
         "name": name or f"{anatomy.name}-{sizes}"[:64],
@@ -140,16 +150,32 @@ def _load_state(checkpoint: str | Path) -> Any:
     return loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
 
 
-def _group_networks(anatomy: Anatomy, side: int) -> dict[str, Network]:
-    """The exact networks of y's groups; `side` is the number of side parameters."""
-    networks: dict[str, Network] = {}
+def _entropy_network(name: str, module: nn.Module, channels: int, native: bool) -> Network | LiveNetwork:
+    try:
+        return freeze_exact(trace(name, module, channels))
+    except UnsupportedModel as error:
+        if not native:
+            advice = "freeze(..., native=True) keeps it as code, for mode='native'"
+            raise UnsupportedModel(f"{error}: {advice}") from error
+    try:
+        return LiveNetwork(name, module, channels)
+    except Exception as error:  # the module's own forward may raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnsupportedModel(f"network {name}: cannot be run on {channels} channels ({reason})") from error
+
+
+def _group_networks(anatomy: Anatomy, side: int, native: bool) -> dict[str, Network | LiveNetwork]:
+    """The entropy networks of y's groups; `side` is the number of side parameters."""
+    networks: dict[str, Network | LiveNetwork] = {}
     for number, group in enumerate(anatomy.groups):
         known = side
         taken = sum(anatomy.groups[other].channels for other in group.takes)
         for part, channels in ((CHANNEL_CONTEXT, taken), (CONTEXT_PREDICTION, group.channels), (ENTROPY_PARAMETERS, 0)):
             key = group_network(number, part)
             if key in anatomy.networks:
-                networks[key] = freeze_exact(trace(key, anatomy.networks[key], channels or known))
+                # Context predictions are gathered place by place, so they must be data in either mode.
+                alive = native and part != CONTEXT_PREDICTION
+                networks[key] = _entropy_network(key, anatomy.networks[key], channels or known, alive)
                 known += networks[key].channels[1]
     return networks
 

@@ -9,36 +9,56 @@ import torch
 from torch import Tensor
 
 from robuststream.container.layout import WORD
-from robuststream.container.packets import Tile
+from robuststream.container.packets import Mode, Tile
 from robuststream.container.reader import Stream
 from robuststream.container.report import Finding, Outcome, Rule, StreamReport
 from robuststream.errors import ImageError
 from robuststream.model import Model
 from robuststream.priors.walk import DESYNC, Z_ONLY, DecodingWalk, EncodingWalk, TileData, z_only
-from robuststream.tiling import Grid
+from robuststream.tiling import Grid, by_shape
 
 #: Latents of y, in one channel, that go in lock-step: 64 tiles of 256 pixels. More gain nothing, and take memory.
 BATCH = 64 * 16 * 16
 
 
-def encode_latents(y: Tensor, model: Model, grid: Grid, batch: int = BATCH) -> list[Tile]:
-    """Code the latents y, float32 (M, h, w), tile by tile; at most `batch` positions of them at a time."""
-    if not torch.isfinite(y).all():
+def encode_latents(y: Tensor, model: Model, grid: Grid, batch: int = BATCH, mode: Mode = Mode.EXACT) -> list[Tile]:
+    """Code the latents y, float32 (M, h, w), of one picture. As `encode_all`."""
+    return encode_all([(y, grid)], model, batch, mode)[0]
+
+
+def encode_all(
+    pictures: Sequence[tuple[Tensor, Grid]], model: Model, batch: int = BATCH, mode: Mode = Mode.EXACT
+) -> list[list[Tile]]:
+    """Code the latents y, float32 (M, h, w), of pictures, tile by tile; those of one shape together, whatever picture
+    they belong to, at most `batch` positions of them at a time.
+
+    Raises:
+        ImageError: latents that cannot be coded.
+    """
+    prior = model.prior_for(mode)
+    if not all(bool(torch.isfinite(y).all()) for y, _ in pictures):
         raise ImageError("the analysis transform gives values that are not finite: this model cannot code the picture")
-    tiles: dict[int, Tile] = {}
-    for box, group in grid.by_shape(range(grid.tiles), batch):
-        pieces = torch.stack([y[(slice(None), *grid.latent_box(index).slices())] for index in group])
-        walk = EncodingWalk(model.tables, model.parameters_digest, model.prior.analyse(pieces))
-        model.prior.walk(walk, box.height, box.width)
+    boxes = {
+        (picture, index): grid.latent_box(index)
+        for picture, (_, grid) in enumerate(pictures)
+        for index in range(grid.tiles)
+    }
+    tiles: dict[tuple[int, int], Tile] = {}
+    for box, group in by_shape(boxes, _together(batch, mode)):
+        pieces = torch.stack([pictures[key[0]][0][(slice(None), *boxes[key].slices())] for key in group])
+        steps = prior.steps(box.height, box.width) if mode == Mode.NATIVE else None
+        walk = EncodingWalk(model.tables, model.parameters_digest, prior.analyse(pieces), steps)
+        prior.walk(walk, box.height, box.width)
         try:
             coded = walk.coder.finish()
         except ValueError as error:
             raise ImageError(f"the picture's latents cannot be coded with this model: {error}") from error
-        for position, index in enumerate(group):
+        for position, key in enumerate(group):
             marks = coded[position].marks
             z_words = marks[0] if marks else None
-            tiles[index] = Tile(index, coded[position].words, walk.digest.values[position], z_words)
-    return [tiles[index] for index in range(grid.tiles)]
+            *earlier, digest = walk.digests(position)
+            tiles[key] = Tile(key[1], coded[position].words, digest, z_words, tuple(earlier))
+    return [[tiles[picture, index] for index in range(grid.tiles)] for picture, (_, grid) in enumerate(pictures)]
 
 
 @dataclass(frozen=True)
@@ -56,43 +76,78 @@ class DecodedLatents:
     desync: int | None = None
 
 
-def decode_latents(stream: Stream, model: Model, grid: Grid, batch: int = BATCH) -> DecodedLatents:
-    """Decode all that can be decoded: whole tiles exactly, salvaged ones to the hyperprior's means."""
-    shape = (model.channels, grid.latents.height, grid.latents.width)
-    latents = torch.zeros(shape, dtype=torch.int32)
-    outcomes = dict.fromkeys(range(grid.tiles), Outcome.MISSING)
-    findings: list[Finding] = []
-    data = {index: TileData(tile.words, tile.digest, tile.z_words) for index, tile in stream.tiles.items()}
-    data |= {index: z_only(salvage.words) for index, salvage in stream.salvaged.items()}
-    desync: int | None = None
-    while data:
-        again: dict[int, TileData] = {}
-        for _, group in grid.by_shape(sorted(data), batch):
-            decoded, faults = _decode_group([data[index] for index in group], model, grid, group)
-            for position, index in enumerate(group):
-                fault = faults[position]
-                if fault in (None, Z_ONLY):
-                    decodes = Outcome.UNPROVEN if index in stream.unproven else Outcome.EXACT
-                    outcomes[index] = decodes if fault is None else Outcome.CONCEALED
-                    latents[(slice(None), *grid.latent_box(index).slices())] = decoded[position]
-                    continue
-                assert fault is not None
-                rule = Rule.DESYNC if fault == DESYNC else Rule.ENTROPY
-                findings.append(Finding(rule, fault, tile=index))
-                if fault == DESYNC and desync is None:
-                    desync = index
-                whole = data[index]
-                if whole.digest is not None and whole.z_words is not None:
-                    again[index] = z_only(whole.words[: WORD * whole.z_words])
+class _Decoding:
+    """What becomes of one stream while its tiles are decoded."""
+
+    def __init__(self, stream: Stream, model: Model, grid: Grid) -> None:
+        self.stream = stream
+        self.grid = grid
+        self.latents = torch.zeros((model.channels, grid.latents.height, grid.latents.width), dtype=torch.int32)
+        self.outcomes = dict.fromkeys(range(grid.tiles), Outcome.MISSING)
+        self.findings: list[Finding] = []
+        self.desync: int | None = None
+        self.waiting = {
+            index: TileData(tile.words, tile.digest, tile.z_words, tile.earlier) for index, tile in stream.tiles.items()
+        } | {index: z_only(salvage.words) for index, salvage in stream.salvaged.items()}
+
+    def take(self, index: int, latents: Tensor, fault: str | None, repaired: bool) -> None:
+        """A tile's turn is over: keep its latents, or note the fault and try z alone."""
+        data = self.waiting.pop(index)
+        if fault in (None, Z_ONLY):
+            proven = Outcome.UNPROVEN if index in self.stream.unproven else _proven(self.stream.header.mode, repaired)
+            self.outcomes[index] = proven if fault is None else Outcome.CONCEALED
+            self.latents[(slice(None), *self.grid.latent_box(index).slices())] = latents
+            return
+        assert fault is not None
+        self.findings.append(Finding(Rule.DESYNC if fault == DESYNC else Rule.ENTROPY, fault, tile=index))
+        if fault == DESYNC and self.desync is None:
+            self.desync = index
         # Symbols of a tile that failed are not trusted: it is decoded once more, up to z only.
-        data = again
-    return DecodedLatents(latents, stream.report.decoded(outcomes, tuple(findings)), desync)
+        if data.digest is not None and data.z_words is not None:
+            self.waiting[index] = z_only(data.words[: WORD * data.z_words])
+
+    def result(self) -> DecodedLatents:
+        findings = tuple(sorted(self.findings, key=lambda finding: finding.tile or 0))
+        return DecodedLatents(self.latents, self.stream.report.decoded(self.outcomes, findings), self.desync)
 
 
-def _decode_group(
-    tiles: Sequence[TileData], model: Model, grid: Grid, group: Sequence[int]
-) -> tuple[Tensor, list[str | None]]:
-    walk = DecodingWalk(model.tables, model.parameters_digest, tiles)
-    box = grid.latent_box(group[0])
-    decoded = model.prior.walk(walk, box.height, box.width)
-    return decoded, [walk.fault(position) for position in range(len(tiles))]
+def decode_latents(stream: Stream, model: Model, grid: Grid, batch: int = BATCH) -> DecodedLatents:
+    """Decode one stream. As `decode_all`."""
+    return decode_all([(stream, grid)], model, batch)[0]
+
+
+def decode_all(streams: Sequence[tuple[Stream, Grid]], model: Model, batch: int = BATCH) -> list[DecodedLatents]:
+    """Decode all that can be decoded: whole tiles exactly, salvaged ones to the hyperprior's means.
+
+    Tiles of one shape go together, whatever stream they belong to. The streams are of one mode.
+    """
+    mode = streams[0][0].header.mode
+    assert all(stream.header.mode == mode for stream, _ in streams)
+    prior = model.prior_for(mode)
+    decodings = [_Decoding(stream, model, grid) for stream, grid in streams]
+    while any(decoding.waiting for decoding in decodings):
+        boxes = {
+            (number, index): decoding.grid.latent_box(index)
+            for number, decoding in enumerate(decodings)
+            for index in sorted(decoding.waiting)
+        }
+        for box, group in by_shape(boxes, _together(batch, mode)):
+            tiles = [decodings[number].waiting[index] for number, index in group]
+            steps = prior.steps(box.height, box.width) if mode == Mode.NATIVE else None
+            walk = DecodingWalk(model.tables, model.parameters_digest, tiles, steps)
+            decoded = prior.walk(walk, box.height, box.width)
+            for position, (number, index) in enumerate(group):
+                repaired = bool(walk.repaired[position])
+                decodings[number].take(index, decoded[position], walk.fault(position), repaired)
+    return [decoding.result() for decoding in decodings]
+
+
+def _together(batch: int, mode: Mode) -> int:
+    """In native mode tiles go one by one: in float32 a batch may be added up in another order."""
+    return 1 if mode == Mode.NATIVE else batch
+
+
+def _proven(mode: Mode, repaired: bool) -> Outcome:
+    if mode == Mode.EXACT:
+        return Outcome.EXACT
+    return Outcome.REPAIRED if repaired else Outcome.VERIFIED

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from robuststream.container.packets import Mode
 from robuststream.errors import ModelNotFound, UnsupportedModel
 from robuststream.files import write_file
 from robuststream.modelparts import (
@@ -30,7 +31,7 @@ from robuststream.modelparts import (
 from robuststream.networks.exact import ExactNetwork
 from robuststream.networks.fixedpoint import ONE, LayerBound
 from robuststream.networks.floating import FloatingNetwork
-from robuststream.networks.graph import Network
+from robuststream.networks.native import NativeNetwork
 from robuststream.priors.channel_groups import NO_CONTEXT, ORDERS, ChannelGroups
 from robuststream.priors.context import SpatialContext, gathered
 from robuststream.priors.factorized import Factorized
@@ -58,13 +59,17 @@ class Model:
         self.parts = parts
         self.device = torch.device(device)
         self.name = parts.texts.get("name", "")
-        self.analysis = FloatingNetwork(parts.networks["g_a"], self.device)
-        self.synthesis = FloatingNetwork(parts.networks["g_s"], self.device)
+        self.analysis = FloatingNetwork(parts.network("g_a"), self.device)
+        self.synthesis = FloatingNetwork(parts.network("g_s"), self.device)
         self.tables = parts.tables
         self.latent_stride = parts.networks["g_s"].scale[0]
         self.channels = parts.networks["g_s"].channels[0]
-        self._exact = {name: ExactNetwork(parts.networks[name]) for name in parts.exact_names}
-        self.prior = make_prior(parts, ExactNetwork, self.device)
+        self._exact = (
+            {} if parts.live_names else {name: ExactNetwork(parts.network(name)) for name in parts.exact_names}
+        )
+        #: What both modes share of a prior: its geometry, and what an encoder codes.
+        self.prior = make_prior(parts, NativeNetwork if parts.live_names else ExactNetwork, self.device)
+        self._native_prior = make_prior(parts, NativeNetwork, self.device)
         self.factor = self.latent_stride * self.prior.hyper_factor
         self.parameters_digest = parts.parameters_digest()
         self.synthesis_digest = parts.synthesis_digest()
@@ -86,9 +91,29 @@ class Model:
             digest.update(answer.to(torch.int32).numpy().astype("<i4").tobytes())
         return digest.hexdigest()[:32]
 
+    def prior_for(self, mode: Mode) -> Prior:
+        """The prior with its networks in exact or native arithmetic.
+
+        Raises:
+            UnsupportedModel: exact mode, for a model with modules that have no exact form.
+        """
+        if mode == Mode.NATIVE:
+            return self._native_prior
+        if self.parts.live_names:
+            names = ", ".join(self.parts.live_names)
+            raise UnsupportedModel(f"{self.name}: {names} have no exact form: use mode='native' (--mode native)")
+        return self.prior
+
     def to_bytes(self) -> bytes:
-        """The model file."""
+        """The model file.
+
+        Raises:
+            UnsupportedModel: a model with modules that are no data.
+        """
         parts = self.parts
+        if parts.live_names:
+            names = ", ".join(parts.live_names)
+            raise UnsupportedModel(f"{self.name}: {names} are code, not data, so there is no model file of it")
         description = {
             "format": FORMAT,
             **parts.described_prior(),
@@ -157,7 +182,7 @@ class Model:
         return f"<Model {self.name} ({self.parts.prior}), parameters {self.parameters_digest.hex()}>"
 
 
-def make_prior(parts: ModelParts, make: Callable[[Network], Runner], device: torch.device) -> Prior:
+def make_prior(parts: ModelParts, make: Callable[[Any], Runner], device: torch.device) -> Prior:
     """The walk of a model, with its entropy networks made ready by `make`."""
     if parts.prior == FACTORIZED:
         return Factorized(parts.medians)
@@ -169,7 +194,7 @@ def make_prior(parts: ModelParts, make: Callable[[Network], Runner], device: tor
     ]
     synthesis = parts.networks["h_s"]
     return Hyperprior(
-        FloatingNetwork(parts.networks["h_a"], device),
+        FloatingNetwork(parts.network("h_a"), device),
         make(synthesis),
         parts.medians,
         first_row=len(parts.thresholds) + 1,
@@ -178,13 +203,13 @@ def make_prior(parts: ModelParts, make: Callable[[Network], Runner], device: tor
     )
 
 
-def _group_coder(parts: ModelParts, make: Callable[[Network], Runner], number: int) -> LatentCoder:
+def _group_coder(parts: ModelParts, make: Callable[[Any], Runner], number: int) -> LatentCoder:
     group = parts.coded_groups[number]
     network = parts.networks.get(group_network(number, ENTROPY_PARAMETERS))
     gaussian = Gaussian(parts.thresholds, group.chunks, None if network is None else make(network))
     if group.context == NO_CONTEXT:
         return Parallel(gaussian)
-    prediction, order = parts.networks[group_network(number, CONTEXT_PREDICTION)], ORDERS[group.context]
+    prediction, order = parts.network(group_network(number, CONTEXT_PREDICTION)), ORDERS[group.context]
     pointwise, taps = gathered(prediction, order)
     reach = prediction.layers[0].tensors["weight"].shape[2] // 2
     return SpatialContext(gaussian, make(pointwise), taps, group.channels, reach, order)

@@ -15,6 +15,7 @@ from robuststream.entropy.tables import CdfTables
 from robuststream.errors import UnsupportedModel
 from robuststream.networks.fixedpoint import LIMIT
 from robuststream.networks.graph import Network, network_from_description
+from robuststream.networks.native import LiveNetwork
 from robuststream.priors.channel_groups import NO_CONTEXT, ORDERS, Group, groups_from_description
 from robuststream.priors.context import prediction_problem
 from robuststream.priors.gaussian import CHUNKS
@@ -36,7 +37,8 @@ class ModelParts:
 
     Attributes:
         prior: one of PRIORS.
-        networks: by name; those `exact_names` gives are exact, the others floating.
+        networks: by name; those `exact_names` gives are exact, or live in a model for native mode only; the others
+            floating.
         tables: Gaussian rows first, then one row per channel of the entropy bottleneck.
         medians: int32 (C,) at 2^-12, of the entropy bottleneck's channels.
         thresholds: int32 (L - 1,) at 2^-12, between the L Gaussian rows; empty for factorized priors.
@@ -45,7 +47,7 @@ class ModelParts:
     """
 
     prior: str
-    networks: Mapping[str, Network]
+    networks: Mapping[str, Network | LiveNetwork]
     tables: CdfTables
     medians: Tensor
     thresholds: Tensor
@@ -61,6 +63,17 @@ class ModelParts:
     def exact_names(self) -> list[str]:
         """The networks that yield entropy parameters, by name in rising order."""
         return sorted(set(self.networks) - {"g_a", "g_s", "h_a"})
+
+    @property
+    def live_names(self) -> list[str]:
+        """The networks that are no data, for which there is native mode only."""
+        return [name for name, network in self.networks.items() if isinstance(network, LiveNetwork)]
+
+    def network(self, name: str) -> Network:
+        """A network that is data: g_a, g_s, h_a and context predictions always are."""
+        network = self.networks[name]
+        assert isinstance(network, Network)
+        return network
 
     @property
     def coded_groups(self) -> tuple[Group, ...]:
@@ -116,7 +129,7 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def _digest(head: Mapping[str, Any], networks: list[Network], tensors: dict[str, Tensor]) -> bytes:
+def _digest(head: Mapping[str, Any], networks: list[Network | LiveNetwork], tensors: dict[str, Tensor]) -> bytes:
     described = dict(head) | {"networks": {network.name: network.description() for network in networks}}
     digest = hashlib.sha256(canonical_json(described).encode())
     named = dict(tensors)
@@ -144,7 +157,7 @@ def parts_from_description(description: Mapping[str, Any], tensors: Mapping[str,
     names = set(description["networks"])
     if not required <= names <= required | allowed:
         raise UnsupportedModel(f"the networks of {prior} are {', '.join(sorted(required))}, not {', '.join(names)}")
-    networks = {
+    networks: dict[str, Network | LiveNetwork] = {
         name: network_from_description(name, layers, tensors, exact=name not in ("g_a", "g_s", "h_a"))
         for name, layers in description["networks"].items()
     }
@@ -207,7 +220,7 @@ def _group_problem(parts: ModelParts, number: int, group: Group) -> str | None:
             return f"its channel context takes {network.channels[0]} channels, not {taken}, or changes sizes"
         known += network.channels[1]
     if group.context != NO_CONTEXT:
-        network = parts.networks[group_network(number, CONTEXT_PREDICTION)]
+        network = parts.network(group_network(number, CONTEXT_PREDICTION))
         problem = prediction_problem(network, ORDERS[group.context])
         if problem:
             return problem
@@ -218,9 +231,13 @@ def _group_problem(parts: ModelParts, number: int, group: Group) -> str | None:
     if parameters is not None:
         if parameters.channels[0] != known or parameters.scale != (1, 1):
             return f"its entropy parameters take {parameters.channels[0]} channels, not {known}, or change sizes"
-        if group.context != NO_CONTEXT and needed(parameters, 0, 0) != (0, 0):
+        if group.context != NO_CONTEXT and not _is_pointwise(parameters):
             return "its entropy parameters look beyond a single place, where its context is known place by place"
         known = parameters.channels[1]
     if known != len(group.chunks) * group.channels:
         return f"{known} entropy parameters, not {len(group.chunks)} for each of {group.channels} channels"
     return None
+
+
+def _is_pointwise(network: Network | LiveNetwork) -> bool:
+    return network.is_pointwise() if isinstance(network, LiveNetwork) else needed(network, 0, 0) == (0, 0)

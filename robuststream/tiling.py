@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from robuststream.container.packets import Header, TileLayout
 
@@ -83,17 +84,20 @@ class Grid(TileLayout):
         """The pixels of a tile, without padding."""
         return self.latent_box(index).scaled(self.stride).clipped(self.pixels)
 
-    def by_shape(self, indexes: Iterable[int], at_most: int) -> list[tuple[Box, list[int]]]:
-        """Tiles that can be coded together: of one shape, with `at_most` latents a channel in all, or a single tile.
 
-        The box is that of the first.
-        """
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index in indexes:
-            box = self.latent_box(index)
-            groups.setdefault((box.height, box.width), []).append(index)
-        batches = []
-        for (height, width), group in groups.items():
-            size = max(1, at_most // (height * width))
-            batches += [group[start : start + size] for start in range(0, len(group), size)]
-        return [(self.latent_box(batch[0]), batch) for batch in batches]
+Key = TypeVar("Key")
+
+
+def by_shape(boxes: Mapping[Key, Box], at_most: int) -> list[tuple[Box, list[Key]]]:
+    """Tiles that can be coded together: of one shape, with `at_most` latents a channel in all, or a single tile.
+
+    The box is that of the first.
+    """
+    groups: dict[tuple[int, int], list[Key]] = {}
+    for key, box in boxes.items():
+        groups.setdefault((box.height, box.width), []).append(key)
+    batches = []
+    for (height, width), group in groups.items():
+        size = max(1, at_most // (height * width))
+        batches += [group[start : start + size] for start in range(0, len(group), size)]
+    return [(boxes[batch[0]], batch) for batch in batches]

@@ -16,7 +16,7 @@ from robuststream import windows
 from robuststream.networks.floating import FloatingNetwork
 from robuststream.networks.graph import Network
 from robuststream.networks.trace import trace
-from robuststream.tiling import Box, Grid
+from robuststream.tiling import Box, Grid, by_shape
 from tests.small import model, picture
 
 
@@ -31,7 +31,8 @@ def test_every_latent_lies_in_one_tile(width: int, height: int, tile: int) -> No
     assert (count == 1).all()
     assert (pixels == 1).all()
     assert grid.latents.height * 16 % 64 == 0
-    grouped = [index for _, group in grid.by_shape(range(grid.tiles), 3) for index in group]
+    boxes = {index: grid.latent_box(index) for index in range(grid.tiles)}
+    grouped = [index for _, group in by_shape(boxes, 3) for index in group]
     assert sorted(grouped) == list(range(grid.tiles))
 
 

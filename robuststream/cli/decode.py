@@ -28,6 +28,7 @@ from robuststream.cli.common import (
     say,
     write_output,
 )
+from robuststream.container.report import PROVEN
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -104,10 +105,11 @@ def _file(image: Image, kind: str) -> bytes:
 
 
 def _verdict(source: Path, report: StreamReport) -> int:
-    if report.intact and report.exact:
+    if report.intact and report.verified:
         return FINE
-    lost = report.header.tiles - sum(tile.outcome == "exact" for tile in report.tiles)
-    tiles = f"{lost} of {report.header.tiles} tiles are not exact" if lost else "damaged, but all tiles are exact"
+    lost = report.header.tiles - sum(tile.outcome in PROVEN for tile in report.tiles)
+    word = report.header.mode.proof
+    tiles = f"{lost} of {report.header.tiles} tiles are not {word}" if lost else f"damaged, but all tiles are {word}"
     first = f": {report.findings[0]}" if report.findings else ""
     more = len(report.findings) + report.findings_left_out - 1
     say("warning", f"{label(source)}: {tiles}{first}" + (f" (and {more} more)" if more > 0 else ""))

@@ -33,11 +33,16 @@ def encode(
     paths: Annotated[list[Path], typer.Argument(metavar="IN... OUT", help="Pictures, and the stream; - is a pipe.")],
     out_dir: OutDirOption = None,
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels; smaller ones lose less and cost more.")] = 256,
+    mode: Annotated[
+        str, typer.Option(help="exact: the same latents everywhere. native: entropy parameters in float32, checked.")
+    ] = "exact",
     model: ModelOption = None,
     force: ForceOption = False,
     max_pixels: PixelsOption = DEFAULT_PIXELS,
 ) -> None:
     """Encode pictures (PNG, JPEG, WebP, TIFF, ...) into streams."""
+    if mode not in ("exact", "native"):
+        raise UsageError(f"--mode {mode} is not known: use exact or native")
     pairs = pair_up(paths, out_dir, SUFFIX, force)
 
     from robuststream.codec import encode as encode_picture
@@ -52,7 +57,7 @@ def encode(
         source, target = pair
         with named(source), _pillows_limit(max_pixels):
             picture = read_input(source) if source == STANDARD else source
-            data = encode_picture(picture, coder, tile=tile, max_pixels=max_pixels)
+            data = encode_picture(picture, coder, tile=tile, mode=mode, max_pixels=max_pixels)
         write_output(target, data)
         return FINE
 

@@ -43,8 +43,8 @@ def verify(
                 report = codec.verify(data, decoder, max_pixels=max_pixels)
             else:
                 report = read_stream(data).report
-        good = report.intact and (report.exact or not decode)
-        what = "every tile decodes to the encoder's latents" if decode else "the container is whole"
+        good = report.intact and (report.verified or not decode)
+        what = f"every tile is {report.header.mode.proof}" if decode else "the container is whole"
         findings = len(report.findings) + report.findings_left_out
         verdict = f"ok, {what}" if good else f"damaged, {findings} finding{'s' * (findings != 1)}"
         print(f"{one_line(label(path))}: {verdict} ({report.header.tiles} tiles, {report.file_bytes} bytes)")

@@ -165,7 +165,7 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
     size = SIZE.parse(fields[TAG_SIZE])
     mode = NUMBER.parse(fields.get(TAG_MODE, b"\0"))
     colour = NUMBER.parse(fields.get(TAG_COLOUR, b"\0"))
-    if mode != Mode.EXACT or colour not in list(Colour):
+    if mode not in list(Mode) or colour not in list(Colour):
         raise UnsupportedVersion(f"the stream has mode {mode} and colour {colour}, which this release does not decode")
     header = Header(
         width=size.width,
@@ -201,9 +201,12 @@ def stream_id(header_payload: bytes, tiles: Iterable[Tile]) -> bytes:
 CHECKPOINT = c.Struct("z_words" / VarInt, "crc" / c.Int32ul)
 TILE = c.Struct(
     "checkpoint" / c.If(c.this._.checkpoints, CHECKPOINT),
+    "earlier" / c.If(c.this._.mode, c.PrefixedArray(c.Byte, c.Int32ul)),
     "digest" / c.Int32ul,
     "words" / c.GreedyBytes,
 )
+#: Native mode stores at most one more.
+MAX_EARLIER_DIGESTS = 11
 #: Two words of rANS state, then z's words, then y's.
 STATE_WORDS = 2
 WORD = 4
@@ -215,27 +218,28 @@ def build_tile(header: Header, identity: bytes, tile: Tile) -> bytes:
     if tile.z_words is not None:
         crc = checkpoint_crc(header, identity, tile.index, tile.words[: tile.z_words * WORD])
         checkpoint = {"z_words": tile.z_words, "crc": crc}
-    fields = {"checkpoint": checkpoint, "digest": tile.digest, "words": tile.words}
-    return bytes(TILE.build(fields, checkpoints=header.checkpoints))
+    fields = {"checkpoint": checkpoint, "earlier": tile.earlier, "digest": tile.digest, "words": tile.words}
+    return bytes(TILE.build(fields, checkpoints=header.checkpoints, mode=header.mode))
 
 
 def parse_tile(header: Header, identity: bytes, index: int, payload: bytes) -> Tile | None:
     """Read a TILE payload whose CRC holds; None where it still breaks section 6 (its writer is at fault)."""
     try:
-        fields = TILE.parse(payload, checkpoints=header.checkpoints)
+        fields = TILE.parse(payload, checkpoints=header.checkpoints, mode=header.mode)
     except c.ConstructError:
         return None
     size = len(fields.words)
-    if size % WORD or size < STATE_WORDS * WORD or index >= header.tiles:
+    earlier = tuple(fields.earlier or ())
+    if size % WORD or size < STATE_WORDS * WORD or index >= header.tiles or len(earlier) > MAX_EARLIER_DIGESTS:
         return None
     if fields.checkpoint is None:
-        return Tile(index, fields.words, fields.digest)
+        return Tile(index, fields.words, fields.digest, earlier=earlier)
     z_words = fields.checkpoint.z_words
     if not STATE_WORDS <= z_words <= size // WORD:
         return None
     if checkpoint_crc(header, identity, index, fields.words[: z_words * WORD]) != fields.checkpoint.crc:
         return None
-    return Tile(index, fields.words, fields.digest, z_words)
+    return Tile(index, fields.words, fields.digest, z_words, earlier)
 
 
 def salvage_z(header: Header, identity: bytes, index: int, payload: bytes) -> bytes | None:
@@ -243,7 +247,7 @@ def salvage_z(header: Header, identity: bytes, index: int, payload: bytes) -> by
     if not header.checkpoints or index >= header.tiles:
         return None
     try:
-        fields = TILE.parse(payload, checkpoints=header.checkpoints)
+        fields = TILE.parse(payload, checkpoints=header.checkpoints, mode=header.mode)
     except c.ConstructError:
         return None
     prefix = fields.words[: fields.checkpoint.z_words * WORD]

@@ -22,6 +22,7 @@ class Kind(IntEnum):
     INDEX = ord("i")
     METADATA = ord("m")
     PARITY = ord("p")  # reserved
+    UNIT = ord("U")  # no part of a stream: spec/packed.md
 
 
 def is_critical(kind: int) -> bool:
@@ -39,7 +40,12 @@ class Mode(IntEnum):
     """How the entropy parameters were computed."""
 
     EXACT = 0
-    NATIVE = 1  # reserved
+    NATIVE = 1
+
+    @property
+    def proof(self) -> str:
+        """What a tile is called that is proven to decode to the encoder's symbols."""
+        return "exact" if self == Mode.EXACT else "verified"
 
 
 class Colour(IntEnum):
@@ -111,12 +117,14 @@ class Tile:
         words: the rANS string: 32-bit little-endian words, the state's two first.
         digest: CRC-32C over the entropy parameters the encoder used.
         z_words: words of `words` that end at the seam between z and y, or None for priors without z.
+        earlier: in native mode, the digests after the groups of steps before the last.
     """
 
     index: int
     words: bytes
     digest: int
     z_words: int | None = None
+    earlier: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,15 @@ class Outcome(str, Enum):
     """What became of a tile's latents in a decode."""
 
     EXACT = "exact"
+    VERIFIED = "verified"  # native mode: all digests hold, so all symbols are the encoder's
+    REPAIRED = "repaired"  # native mode: verified, after parameters were repaired by their digest
     UNPROVEN = "unproven"  # decoded, but header and tiles contradict each other
     CONCEALED = "concealed"
     MISSING = "missing"
+
+
+#: Outcomes whose symbols are proven to be the encoder's.
+PROVEN = (Outcome.EXACT, Outcome.VERIFIED, Outcome.REPAIRED)
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,13 @@ class StreamReport:
             return None
         return not self.missing_tiles and all(tile.outcome == Outcome.EXACT for tile in self.tiles)
 
+    @property
+    def verified(self) -> bool | None:
+        """Every tile is exact, or in native mode all its digests hold, perhaps after a repair; None before a decode."""
+        if self.exact is None:
+            return None
+        return not self.missing_tiles and all(tile.outcome in PROVEN for tile in self.tiles)
+
     def decoded(self, outcomes: dict[int, Outcome], findings: tuple[Finding, ...]) -> StreamReport:
         """This report with what a decode found added: an outcome for every tile of the picture."""
         listed = {tile.index: tile for tile in self.tiles}
@@ -155,6 +168,7 @@ class StreamReport:
             "stream_id": self.stream_id,
             "intact": self.intact,
             "exact": self.exact,
+            "verified": self.verified,
             "header": header,
             "packets": self.packets,
             "entropy_bytes": self.entropy_bytes,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robuststream.networks.graph import Network
-from robuststream.priors.gaussian import Gaussian, Runner
+from robuststream.priors.gaussian import Doubts, Gaussian, Runner
 from robuststream.priors.walk import Select, Walk
 
 #: Rows and columns, int64 (P,) each, of the places a step codes, in coding order.
@@ -69,13 +69,16 @@ class SpatialContext:
                 context = torch.zeros_like(context)
             inputs = [side[:, :, rows, columns], context]
             inputs = inputs[::-1] if self._order.context_first else inputs
-            cdf_rows, means = self._gaussian(torch.cat(inputs).unsqueeze(0))
+            cdf_rows, means, doubts = self._gaussian(torch.cat(inputs).unsqueeze(0))
 
             def select(latent: Tensor, rows: Tensor = rows, columns: Tensor = columns) -> Tensor:
                 return part(latent)[:, :, rows, columns]
 
-            decoded = walk.code("y", select, _tiles_first(cdf_rows), _tiles_first(means))
-            known[:, :, rows + reach, columns + reach] = decoded.transpose(0, 1).double()
+            def doubtful(tolerance: float, doubts: Doubts = doubts) -> Tensor:
+                return _tiles_first(doubts(tolerance))
+
+            decoded = walk.code("y", select, _tiles_first(cdf_rows), _tiles_first(means), doubtful)
+            known[:, :, rows + reach, columns + reach] = decoded.transpose(0, 1)
         return known[:, :, reach : reach + height, reach : reach + width].transpose(0, 1)
 
     def steps(self, height: int, width: int) -> int:

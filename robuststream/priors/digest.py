@@ -11,17 +11,16 @@ from robuststream.checksum import crc32c
 class ContextDigest:
     """CRC-32C, per tile, over the model's parameter digest and then each coding step's parameters in coding order.
 
-    A step adds its CDF rows as little-endian u16, then its means as little-endian i32, each in coding order.
+    A step adds its CDF rows as little-endian u16, then, in exact mode, its means as little-endian i32, each in coding
+    order.
     """
 
     def __init__(self, parameters_digest: bytes, tiles: int) -> None:
         self.values = [crc32c(parameters_digest)] * tiles
 
-    def update(self, rows: npt.NDArray[np.uint16], means: npt.NDArray[np.int32]) -> None:
+    def update(self, rows: npt.NDArray[np.uint16], means: npt.NDArray[np.int32] | None = None) -> None:
         """Add a step: (T, n) each."""
-        row_bytes = np.ascontiguousarray(rows, "<u2")
-        mean_bytes = np.ascontiguousarray(means, "<i4")
-        self.values = [
-            crc32c(mean_bytes[tile].tobytes(), crc32c(row_bytes[tile].tobytes(), value))
-            for tile, value in enumerate(self.values)
-        ]
+        for array, kind in ((rows, "<u2"), (means, "<i4")):
+            if array is not None:
+                data = np.ascontiguousarray(array, kind)
+                self.values = [crc32c(data[tile].tobytes(), value) for tile, value in enumerate(self.values)]

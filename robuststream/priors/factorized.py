@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from robuststream.priors.walk import Walk, everything
+from robuststream.priors.walk import Walk, everything, integers
 
 
 class Factorized:
@@ -32,7 +32,10 @@ class Factorized:
 
     def walk(self, walk: Walk, height: int, width: int) -> Tensor:
         rows, medians = channel_rows(self._medians, 0, walk.tiles, height, width)
-        return walk.code("y", everything, rows, medians)
+        return integers(walk.code("y", everything, rows, medians))
+
+    def steps(self, height: int, width: int) -> int:
+        return 1
 
 
 def channel_rows(medians: Tensor, first_row: int, tiles: int, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from robuststream.networks.fixedpoint import ONE
+
 #: An exact network, or a native one: integers (or real numbers) in units of 2^-12 to the same, float64.
 Runner = Callable[[Tensor], Tensor]
+
+#: Given a tolerance, the CDF rows that elements might have had at the encoder (priors/repair.py).
+Doubts = Callable[[float], Tensor]
 
 SCALES, MEANS = "scales", "means"
 #: The orders in which a network may give its outputs, named as in CompressAI's GaussianConditionalLatentCodec.
@@ -30,12 +35,19 @@ class Gaussian:
         self._network = network
         self.rows = len(thresholds) + 1
 
-    def __call__(self, known: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, P, ...) to rows and means, both (B, C, ...)."""
+    def __call__(self, known: Tensor) -> tuple[Tensor, Tensor, Doubts]:
+        """(B, P, ...) to rows and means, both (B, C, ...), and what else the rows may be."""
         values = known if self._network is None else self._network(known)
         parts = dict(zip(self._chunks, values.chunk(len(self._chunks), dim=1), strict=True))
-        means = parts.get(MEANS, torch.zeros((), dtype=torch.float64))
-        return self.indexes(parts[SCALES]), means
+        scales, means = parts[SCALES], parts.get(MEANS, torch.zeros((), dtype=torch.float64))
+        rows = self.indexes(scales)
+        return rows, means, lambda tolerance: self._doubtful(scales, rows, tolerance)
+
+    def _doubtful(self, scales: Tensor, rows: Tensor, tolerance: float) -> Tensor:
+        """The other row of each element whose scale is that near a threshold, relative to it or to 1; else its own."""
+        slack = tolerance * scales.abs().clamp(min=ONE)
+        below, above = self.indexes(scales - slack), self.indexes(scales + slack)
+        return torch.where(below < rows, below, above)
 
     def indexes(self, scales: Tensor) -> Tensor:
         """How many thresholds lie below each scale: CompressAI's `build_indexes`, on integers."""

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from robuststream.networks.floating import FloatingNetwork
 from robuststream.priors.factorized import channel_rows
 from robuststream.priors.gaussian import Gaussian, Runner
-from robuststream.priors.walk import Select, Walk, everything
+from robuststream.priors.walk import Select, Walk, everything, integers
 
 
 class LatentCoder(Protocol):
@@ -35,8 +34,7 @@ class Parallel:
         self._gaussian = gaussian
 
     def code(self, walk: Walk, side: Tensor, part: Select) -> Tensor:
-        rows, means = self._gaussian(side)
-        return walk.code("y", part, rows, means).double()
+        return walk.code("y", part, *self._gaussian(side))
 
     def steps(self, height: int, width: int) -> int:
         return 1
@@ -81,7 +79,7 @@ class Hyperprior:
         z_hat = walk.code("z", everything, rows, medians)
         walk.checkpoint()
         side = self._hyper_synthesis(z_hat)
-        return self._latent.code(walk, side, everything).to(torch.int32)
+        return integers(self._latent.code(walk, side, everything))
 
     def steps(self, height: int, width: int) -> int:
         return self._latent.steps(height, width)

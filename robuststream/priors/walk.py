@@ -28,13 +28,25 @@ from robuststream.entropy.coder import REASONS, TileDecoder, TileEncoder
 from robuststream.entropy.tables import CdfTables
 from robuststream.networks.fixedpoint import LIMIT, ONE, saturate
 from robuststream.priors.digest import ContextDigest
+from robuststream.priors.repair import repaired_rows
 
 Select = Callable[[Tensor], Tensor]
+Rows = npt.NDArray[np.uint16]
+#: Given a tolerance, rows that elements might have had at the encoder.
+Doubts = Callable[[float], Tensor]
+
+#: Of a tile in native mode, and the most steps a prior may have whose rows can be repaired one by one.
+MAX_DIGESTS = 12
 
 
 def everything(latent: Tensor) -> Tensor:
     """The step that takes a whole latent."""
     return latent
+
+
+def integers(latents: Tensor) -> Tensor:
+    """float64 at 2^-12 to int32: what is an integer already in exact mode, rounded in native mode."""
+    return torch.round(latents).to(torch.int32)
 
 
 class Prior(Protocol):
@@ -51,42 +63,74 @@ class Prior(Protocol):
     def walk(self, walk: Walk, height: int, width: int) -> Tensor:
         """Go through all steps for tiles of height x width latents; return y_hat, int32 (T, M, h, w) at 2^-12."""
 
+    def steps(self, height: int, width: int) -> int:
+        """How many steps y takes in such a tile."""
+
 
 class Walk(ABC):
-    """One pass over T tiles of one shape. Subclasses say where symbols come from."""
+    """One pass over T tiles of one shape. Subclasses say where symbols come from.
 
-    def __init__(self, tables: CdfTables, parameters_digest: bytes, tiles: int) -> None:
+    Args:
+        tables: of the model.
+        parameters_digest: of the model, 16 bytes.
+        tiles: T.
+        native_steps: in native mode, how many steps y takes; None in exact mode.
+    """
+
+    def __init__(
+        self, tables: CdfTables, parameters_digest: bytes, tiles: int, native_steps: int | None = None
+    ) -> None:
         self.tables = tables
         self.tiles = tiles
         self.digest = ContextDigest(parameters_digest, tiles)
+        self._native_steps = native_steps
+        self._steps_taken = 0
 
-    def code(self, latent: str, select: Select, rows: Tensor, means: Tensor) -> Tensor:
+    def code(self, latent: str, select: Select, rows: Tensor, means: Tensor, doubts: Doubts | None = None) -> Tensor:
         """Take one step.
 
         Args:
             latent: "y" or "z".
             select: picks this step's part, (T, ...), out of the whole latent.
             rows: CDF row of each element, integers (T, ...); the coding order is its memory order.
-            means: integers at 2^-12 (T, ...).
+            means: in units of 2^-12 (T, ...): integers in exact mode.
+            doubts: what else the rows may be, for repair in native mode.
 
         Returns:
-            sat(symbol * 2^12 + mean), int32 (T, ...).
+            sat(symbol * 2^12 + mean), float64 (T, ...): integers in exact mode.
         """
         shape = rows.shape
         row_array = rows.reshape(self.tiles, -1).to(torch.int32).numpy().astype(np.uint16)
-        mean_array = means.expand(shape).reshape(self.tiles, -1).to(torch.int32)
-        self.digest.update(row_array, mean_array.numpy())
+        mean_array = means.expand(shape).reshape(self.tiles, -1).double()
+        if self._native_steps is None:
+            self.digest.update(row_array, mean_array.to(torch.int32).numpy())
+        else:
+            row_array = self._native_step(latent, row_array, doubts)
         symbols = self._symbols(latent, select, row_array, mean_array)
-        return saturate(torch.from_numpy(symbols) * ONE + mean_array).reshape(shape)
+        return saturate(torch.from_numpy(symbols).double() * ONE + mean_array).reshape(shape)
+
+    def _native_step(self, latent: str, rows: Rows, doubts: Doubts | None) -> Rows:
+        before = self.digest.values
+        self.digest.update(rows)
+        if latent != "y":
+            return rows
+        assert self._native_steps is not None
+        self._steps_taken += 1
+        every = -(-self._native_steps // MAX_DIGESTS)
+        if self._steps_taken % every and self._steps_taken < self._native_steps:
+            return rows
+        return self._group_ends(rows, before, doubts if every == 1 else None)
+
+    @abstractmethod
+    def _group_ends(self, rows: Rows, before: list[int], doubts: Doubts | None) -> Rows:
+        """A digest's place: record or compare. `before` are the digests without this step's rows."""
 
     @abstractmethod
     def checkpoint(self) -> None:
         """z is complete."""
 
     @abstractmethod
-    def _symbols(
-        self, latent: str, select: Select, rows: npt.NDArray[np.uint16], means: Tensor
-    ) -> npt.NDArray[np.int32]:
+    def _symbols(self, latent: str, select: Select, rows: Rows, means: Tensor) -> npt.NDArray[np.int32]:
         """This step's symbols, int32 (T, n)."""
 
 
@@ -97,20 +141,34 @@ class EncodingWalk(Walk):
         targets: the latents to code, float32, by name.
     """
 
-    def __init__(self, tables: CdfTables, parameters_digest: bytes, targets: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        tables: CdfTables,
+        parameters_digest: bytes,
+        targets: Mapping[str, Tensor],
+        native_steps: int | None = None,
+    ) -> None:
         self._targets = targets
-        super().__init__(tables, parameters_digest, len(next(iter(targets.values()))))
+        super().__init__(tables, parameters_digest, len(next(iter(targets.values()))), native_steps)
         self.coder = TileEncoder(tables, self.tiles)
+        self._recorded: list[list[int]] = []
 
-    def _symbols(
-        self, latent: str, select: Select, rows: npt.NDArray[np.uint16], means: Tensor
-    ) -> npt.NDArray[np.int32]:
+    def digests(self, tile: int) -> tuple[int, ...]:
+        """After the walk: the digests to store, the last one over everything."""
+        if self._native_steps is None:
+            return (self.digest.values[tile],)
+        return tuple(values[tile] for values in self._recorded)
+
+    def _group_ends(self, rows: Rows, before: list[int], doubts: Doubts | None) -> Rows:
+        self._recorded.append(self.digest.values)
+        return rows
+
+    def _symbols(self, latent: str, select: Select, rows: Rows, means: Tensor) -> npt.NDArray[np.int32]:
         target = select(self._targets[latent]).reshape(self.tiles, -1).double()
-        exact_means = means.double()
-        symbols = torch.round(target - exact_means / ONE)
+        symbols = torch.round(target - means / ONE)
         # Within these, neither the saturation of latents nor a decoder's limit on symbols (2^13) ever acts.
-        symbols = torch.maximum(symbols, torch.ceil((-LIMIT - exact_means) / ONE))
-        symbols = torch.minimum(symbols, torch.floor((LIMIT - exact_means) / ONE))
+        symbols = torch.maximum(symbols, torch.ceil((-LIMIT - means) / ONE))
+        symbols = torch.minimum(symbols, torch.floor((LIMIT - means) / ONE))
         return self.coder.code(rows, symbols.to(torch.int32).numpy())
 
     def checkpoint(self) -> None:
@@ -119,11 +177,15 @@ class EncodingWalk(Walk):
 
 @dataclass(frozen=True)
 class TileData:
-    """What a decoder has of one tile. `digest` is None where the string ends with z, after `z_words` words."""
+    """What a decoder has of one tile. `digest` is None where the string ends with z, after `z_words` words.
+
+    `earlier` are the digests before the last, in native mode.
+    """
 
     words: bytes
     digest: int | None
     z_words: int | None = None
+    earlier: tuple[int, ...] = ()
 
 
 def z_only(words: bytes) -> TileData:
@@ -134,15 +196,48 @@ def z_only(words: bytes) -> TileData:
 class DecodingWalk(Walk):
     """Decodes symbols. Where a tile has none left they are zeros, and its latents the means: y is concealed."""
 
-    def __init__(self, tables: CdfTables, parameters_digest: bytes, tiles: Sequence[TileData]) -> None:
-        super().__init__(tables, parameters_digest, len(tiles))
+    def __init__(
+        self,
+        tables: CdfTables,
+        parameters_digest: bytes,
+        tiles: Sequence[TileData],
+        native_steps: int | None = None,
+    ) -> None:
+        super().__init__(tables, parameters_digest, len(tiles), native_steps)
         self._data = tiles
         strings, seams = [tile.words for tile in tiles], [tile.z_words for tile in tiles]
         self.coder = TileDecoder(tables, strings, [tile.digest is None for tile in tiles], seams)
+        self._stored = [(*tile.earlier, tile.digest) for tile in tiles]
+        self._groups = 0
+        self._desynced = np.zeros(len(tiles), bool)
+        #: bool (T,): rows were repaired; the symbols are the encoder's where `fault` is None.
+        self.repaired = np.zeros(len(tiles), bool)
 
-    def _symbols(
-        self, latent: str, select: Select, rows: npt.NDArray[np.uint16], means: Tensor
-    ) -> npt.NDArray[np.int32]:
+    def _group_ends(self, rows: Rows, before: list[int], doubts: Doubts | None) -> Rows:
+        number = self._groups
+        self._groups += 1
+        for tile, stored in enumerate(self._stored):
+            wanted = stored[number] if number < len(stored) else None
+            if self._data[tile].digest is None or self._desynced[tile] or wanted == self.digest.values[tile]:
+                continue
+            if wanted is None or not self._repair(tile, rows, before[tile], wanted, doubts):
+                self._desynced[tile] = True
+                self.coder.stop(np.arange(self.tiles) == tile)
+        return rows
+
+    def _repair(self, tile: int, rows: Rows, before: int, wanted: int, doubts: Doubts | None) -> bool:
+        """Put right, in place, the rows of a tile whose digest is not the stored one."""
+        if doubts is None or self.coder.status[tile] != rans.OK:
+            return False
+        found = repaired_rows(rows[tile], before, wanted, lambda tolerance: doubts(tolerance)[tile].numpy())
+        if found is None:
+            return False
+        rows[tile] = found
+        self.digest.values[tile] = wanted
+        self.repaired[tile] = True
+        return True
+
+    def _symbols(self, latent: str, select: Select, rows: Rows, means: Tensor) -> npt.NDArray[np.int32]:
         return self.coder.code(rows)
 
     def checkpoint(self) -> None:
@@ -150,12 +245,18 @@ class DecodingWalk(Walk):
 
     def fault(self, tile: int) -> str | None:
         """After the walk: why this tile's latents are not proven to be the encoder's, or None where they are."""
+        if self._desynced[tile]:
+            return DESYNC
         status = int(self.coder.status[tile])
         if status != rans.OK:
             return REASONS[status]
-        if self.digest.values[tile] != self._data[tile].digest:
+        if self.digest.values[tile] != self._data[tile].digest or self._wrong_number(tile):
             return DESYNC
         return None if bool(self.coder.complete()[tile]) else "the rANS state does not end where the encoder began"
+
+    def _wrong_number(self, tile: int) -> bool:
+        """Whether a tile has another number of digests than its walk compared."""
+        return self._native_steps is not None and len(self._stored[tile]) != self._groups
 
 
 Z_ONLY = REASONS[rans.ENDED]

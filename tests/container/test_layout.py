@@ -180,7 +180,7 @@ def test_newer_major_version_is_refused_by_its_number_whatever_follows(rest):
 
 
 @pytest.mark.parametrize(
-    ("field", "named"), [(b"\x09\x01\x01", "mode 1"), (b"\x09\x01\x07", "mode 7"), (b"\x0d\x01\x02", "2 checkpoints")]
+    ("field", "named"), [(b"\x09\x01\x02", "mode 2"), (b"\x09\x01\x07", "mode 7"), (b"\x0d\x01\x02", "2 checkpoints")]
 )
 def test_value_of_a_newer_release_is_refused(field, named):
     with pytest.raises(UnsupportedVersion, match=named):

@@ -18,7 +18,7 @@ from robuststream.container.reader import read_stream
 from robuststream.entropy.coder import TileEncoder
 from robuststream.latents import BATCH, encode_latents
 from robuststream.networks.fixedpoint import ONE
-from robuststream.tiling import Grid
+from robuststream.tiling import Grid, by_shape
 
 #: CompressAI's published mbt2018-mean on Kodak: bpp, dB.
 PUBLISHED = ((0.124, 27.70), (0.198, 29.36), (0.307, 31.13), (0.461, 32.95))
@@ -51,7 +51,8 @@ def exact_rate(photos: Path) -> list[Figure]:
 def _float_bytes(y: torch.Tensor, model: rs.Model, net: Any, grid: Grid) -> int:
     total = 0
     gaussian_rows = len(model.parts.thresholds) + 1
-    for _, group in grid.by_shape(range(grid.tiles), BATCH):
+    boxes = {index: grid.latent_box(index) for index in range(grid.tiles)}
+    for _, group in by_shape(boxes, BATCH):
         pieces = torch.stack([y[(slice(None), *grid.latent_box(index).slices())] for index in group])
         z = model.prior.analyse(pieces)["z"]
         medians = (model.parts.medians.float() / ONE)[None, :, None, None]

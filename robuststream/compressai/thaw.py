@@ -30,7 +30,7 @@ def thaw(model: Model) -> nn.Module:
         from compressai import models
     except ImportError as error:
         raise UnsupportedModel("this needs compressai: pip install 'robuststream[compressai]'") from error
-    networks = model.parts.networks
+    networks = {name: model.parts.network(name) for name in model.parts.networks}
     if model.parts.prior == FACTORIZED:
         relu = any(layer.operation == "relu" for layer in networks["g_a"].layers)
         architecture = models.FactorizedPriorReLU if relu else models.FactorizedPrior

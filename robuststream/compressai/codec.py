@@ -1,0 +1,118 @@
+"""A frozen model in the shape of a CompressAI module, for code that measures and compares such modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from robuststream.codec import DEFAULT_TILE, decode, encode
+from robuststream.errors import DamagedStream, ImageError, RobustStreamError
+from robuststream.model import Model
+
+
+class RobustCodec(nn.Module):
+    """`compress` and `decompress` as a CompressAI module has them; each string is a whole stream.
+
+        codec = RobustCodec(rs.load_model()).eval()
+        out = codec.compress(x)                                      # x: float (B, 3, H, W) in [0, 1]
+        x_hat = codec.decompress(out["strings"], out["shape"])["x_hat"]
+
+    Headers, index and checksums are in the strings, so their sizes are those of files.
+
+    Args:
+        model: a frozen model. `to(device)` moves the transforms of this codec, not those of `model` itself.
+        tile, mode: as in `robuststream.encode`.
+        strict: raise where a string is damaged; else conceal what is lost, with a DamageWarning.
+    """
+
+    def __init__(self, model: Model, tile: int = DEFAULT_TILE, *, mode: str = "exact", strict: bool = True) -> None:
+        super().__init__()
+        self.model = model
+        self.tile = tile
+        self.mode = mode
+        self.strict = strict
+        # Evaluation code asks a module's first parameter where the module is, and of which type.
+        self.place = nn.Parameter(torch.empty(0, device=model.device), requires_grad=False)
+
+    def compress(self, x: Tensor) -> dict[str, Any]:
+        """Encode a batch.
+
+        Args:
+            x: float (B, 3, H, W) in [0, 1], of any size, on any device.
+
+        Returns:
+            `strings`, a list of one list with a stream (bytes) for each picture, and `shape`, torch.Size (H, W).
+
+        Raises:
+            ImageError: `x` is no such batch, or cannot be coded. ValueError: the tile or mode is not possible.
+        """
+        if x.ndim != 4 or not len(x) or x.shape[1] != 3 or not x.is_floating_point():
+            what = f"{tuple(x.shape)}, {x.dtype}".replace("torch.", "")
+            raise ImageError(f"a tensor of shape {what}: float (B, 3, H, W) in [0, 1] is needed")
+        streams = []
+        for number, picture in enumerate(x):
+            with _about(number):
+                streams.append(encode(picture, self.model, tile=self.tile, mode=self.mode))
+        return {"strings": [streams], "shape": x.shape[2:]}
+
+    def decompress(self, strings: Sequence[Sequence[bytes]], shape: Sequence[int]) -> dict[str, Tensor]:
+        """Decode what `compress` returned.
+
+        Returns:
+            `x_hat`, (B, 3, H, W) in [0, 1], on this module's device and of its floating type.
+
+        Raises:
+            ValueError: `strings` is not a list of one list. Other errors are those of `robuststream.decode`, and
+                DamagedStream where a string's picture does not have the size `shape`.
+        """
+        if len(strings) != 1 or not strings[0]:
+            raise ValueError(f"{len(strings)} lists of strings: one is needed, of the streams that compress returned")
+        pictures = []
+        for number, data in enumerate(strings[0]):
+            with _about(number):
+                pictures.append(self._decode(data, shape))
+        return {"x_hat": torch.stack(pictures).to(self.place)}
+
+    def _decode(self, data: bytes, shape: Sequence[int]) -> Tensor:
+        pixels = decode(data, self.model, strict=self.strict).tensor
+        if pixels.shape[1:] != tuple(shape):
+            raise DamagedStream(
+                f"the stream's size is {tuple(pixels.shape[1:])}, and {tuple(shape)} was asked for: string and shape "
+                "do not belong together"
+            )
+        return pixels
+
+    def update(self, scale_table: Tensor | None = None, force: bool = False, update_quantiles: bool = False) -> bool:
+        """False, as from a CompressAI module that has its tables: a frozen model's do not change."""
+        return False
+
+    def forward(self, *args: Any, **options: Any) -> NoReturn:
+        """Not offered.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            "a frozen model holds tables and no densities, so it cannot estimate rates: measure the bytes of compress, "
+            "or call forward on the CompressAI module that was frozen"
+        )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RobustCodec:
+        """What `to`, `cuda`, `half` and the like come down to."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.place.device != self.model.device:
+            self.model = Model(self.model.parts, self.place.device)
+        return self
+
+
+@contextmanager
+def _about(number: int) -> Iterator[None]:
+    """Errors inside say which picture of the batch they are about."""
+    try:
+        yield
+    except RobustStreamError as error:
+        raise type(error)(f"picture {number}: {error}") from error
