@@ -1,38 +1,70 @@
-"""Where frozen models are found: bundled with the package, or in the user's model folder."""
+"""Where frozen models are found: bundled with the package, in the user's model folder, in CompressAI's zoo.
+
+What there is stands in the files' headers; torch is imported when a model is loaded, and not before.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Iterator
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
-import torch
 
-from robuststream.errors import ModelNotFound
-from robuststream.model import Model, read_description
+from robuststream.errors import ModelNotFound, RobustStreamError, UnsupportedModel
+from robuststream.files import write_file
+
+if TYPE_CHECKING:
+    import torch
+
+    from robuststream.model import Model
 
 BUNDLED = Path(__file__).parent / "models"
 DEFAULT = "mbt2018-mean-64-96"
 SUFFIX = ".safetensors"
 FOLDER_VARIABLE = "ROBUSTSTREAM_MODELS"
-MAX_HEADER_BYTES = 16 << 20
+#: As in model.py and modelparts.py, which import torch.
+METADATA_KEY, FORMAT = "robuststream.model", 1
+#: Of a digest, where a few of its digits are to name a model.
+MIN_PREFIX = 6
+#: Of a long list of models, as many stand in a message.
+NAMED = 8
 
 log = logging.getLogger(__name__)
 
 
-def load_model(path: str | os.PathLike[str] | None = None, device: torch.device | str = "cpu") -> Model:
-    """The bundled default model, or the one in the file `path`.
+def load_model(
+    path: str | os.PathLike[str] | None = None,
+    device: torch.device | str = "cpu",
+    *,
+    quality: int | None = None,
+    metric: str = "mse",
+) -> Model:
+    """The bundled default model, the one in the file `path`, or a pretrained one of CompressAI's zoo.
 
     Args:
-        path: a model file made by `Model.save` or `robuststream freeze`.
+        path: a model file made by `Model.save` or `robuststream freeze`; or, together with `quality`, CompressAI's
+            name of an architecture, such as "mbt2018-mean". Such a model is downloaded and frozen once, into the
+            model folder, and read from there ever after, without compressai or a network.
         device: where the analysis and synthesis transforms run.
+        quality, metric: of a model of the zoo: 1 to 6 or 8, and "mse" or "ms-ssim".
 
     Raises:
-        ModelNotFound: the file cannot be read. UnsupportedModel: it is not valid, or this machine is not exact.
+        ModelNotFound: the file cannot be read, the zoo has no such model, or it cannot be downloaded.
+        UnsupportedModel: it is not valid, this machine is not exact, or compressai is not installed.
+        RobustStreamError: a model of the zoo cannot be written to the model folder.
     """
+    if quality is not None:
+        if path is None:
+            raise ModelNotFound("quality goes with a name in CompressAI's zoo: load_model('mbt2018-mean', quality=3)")
+        return _load(install_pretrained(os.fspath(path), quality, metric)[0], str(device))
     return _load(Path(path) if path is not None else BUNDLED / (DEFAULT + SUFFIX), str(device))
 
 
@@ -42,58 +74,237 @@ def model_folder() -> Path:
     return Path(named) if named else Path(platformdirs.user_data_dir("robuststream")) / "models"
 
 
+# --- What there is -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """What a model file's header says; believed only as far as which file to load, which checks it.
+
+    Attributes:
+        path, size: of the file; in bytes.
+        name, prior: as in the model.
+        parameters_digest, synthesis_digest: 32 hexadecimal digits each.
+        problem: why the file is no model; all of the above but path and size are empty then.
+    """
+
+    path: Path
+    size: int
+    name: str = ""
+    prior: str = ""
+    parameters_digest: str = ""
+    synthesis_digest: str = ""
+    problem: str = ""
+
+    @property
+    def digests(self) -> tuple[str, str]:
+        return self.parameters_digest, self.synthesis_digest
+
+    @property
+    def bundled(self) -> bool:
+        return self.path.parent == BUNDLED
+
+
+def stored_models() -> Iterator[StoredModel]:
+    """The bundled models, then those in the model folder; files that are no models too, saying so."""
+    for folder in (BUNDLED, model_folder()):
+        if folder.is_dir():
+            yield from map(_stored, sorted(folder.glob("*" + SUFFIX)))
+
+
 def find_model(parameters_digest: bytes, synthesis_digest: bytes, device: torch.device | str = "cpu") -> Model:
-    """The model that coded a stream, by the digests in its header.
+    """The model that coded a stream, by the digests in its header; as `find_stored`, loaded."""
+    return _load(find_stored(parameters_digest, synthesis_digest).path, str(device))
+
+
+def find_stored(parameters_digest: bytes, synthesis_digest: bytes) -> StoredModel:
+    """The file of the model that coded a stream, by the digests in its header.
 
     Where only the synthesis transform differs, that model is returned: the caller says so.
 
     Raises:
         ModelNotFound: none fits.
     """
-    fallback: Path | None = None
-    for path in _candidates():
-        digests = _digests(path)
-        if digests == (parameters_digest.hex(), synthesis_digest.hex()):
-            return _load(path, str(device))
-        if digests is not None and digests[0] == parameters_digest.hex():
-            fallback = path
+    fallback: StoredModel | None = None
+    for stored in stored_models():
+        if stored.problem:
+            log.warning("%s is passed over: %s", stored.path, stored.problem)
+        elif stored.digests == (parameters_digest.hex(), synthesis_digest.hex()):
+            return stored
+        elif stored.parameters_digest == parameters_digest.hex():
+            fallback = stored
     if fallback is not None:
-        return _load(fallback, str(device))
+        return fallback
     raise ModelNotFound(
         f"no installed model has the digest {parameters_digest.hex()}: pass the model that encoded the stream, "
         f"or put its file into {model_folder()}"
     )
 
 
-def _candidates() -> Iterator[Path]:
-    for folder in (BUNDLED, model_folder()):
-        if folder.is_dir():
-            yield from sorted(folder.glob("*" + SUFFIX))
+def pick_model(text: str) -> Path:
+    """The file of the model of this name, or with a digest that begins so; else `text` is a path itself.
+
+    Raises:
+        ModelNotFound: several models fit, or none and there is no such file.
+    """
+    models = [stored for stored in stored_models() if not stored.problem]
+    fitting = [stored for stored in models if stored.name == text]
+    if not fitting and re.fullmatch(f"[0-9a-f]{{{MIN_PREFIX},32}}", text.lower()):
+        fitting = [stored for stored in models if any(digest.startswith(text.lower()) for digest in stored.digests)]
+    # Copies of one model in several files are one model.
+    if len({stored.digests for stored in fitting}) > 1:
+        raise ModelNotFound(f"{text} fits several models: {_listed(fitting)}: give more of a digest, or the file")
+    if fitting:
+        return fitting[0].path
+    if os.path.lexists(text):
+        return Path(text)
+    raise ModelNotFound(
+        f"{text} is no model's name, digest ({MIN_PREFIX} digits of it or more) or file: there are {_listed(models)}"
+    )
 
 
-def _digests(path: Path) -> tuple[str, str] | None:
-    """What a model file says of itself; believed only as far as which file to load, which checks it."""
+def _listed(models: list[StoredModel]) -> str:
+    entries = [f"{stored.name} ({' / '.join(digest[:12] for digest in stored.digests)})" for stored in models[:NAMED]]
+    more = [f"{len(models) - NAMED} more (robuststream models list)"] if len(models) > NAMED else []
+    return ", ".join(entries + more) or "none"
+
+
+def _stored(path: Path) -> StoredModel:
+    from safetensors import SafetensorError, safe_open
+
+    size = 0
     try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            if size > MAX_HEADER_BYTES:
-                return None
-            file.seek(0)
-            description = read_description(file.read(8 + size))
-        return str(description["parameters_digest"]), str(description["synthesis_digest"])
-    except (OSError, ValueError, KeyError) as error:
-        log.warning("%s is passed over: %s", path, error)
-        return None
+        if not path.is_file():
+            raise ValueError("no regular file")
+        size = path.stat().st_size
+        with safe_open(path, "numpy") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+        if text is None:
+            raise ValueError("without a robuststream model's description")
+        return StoredModel(path, size, *_described(json.loads(text)))
+    except (SafetensorError, OSError, ValueError) as error:
+        problem = (isinstance(error, OSError) and error.strerror) or str(error)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        problem = f"its description is not valid ({type(error).__name__}: {error})"
+    return StoredModel(path, size, problem=problem)
+
+
+def _described(description: Any) -> Iterable[str]:
+    """Name, prior and digests. Raises ValueError, KeyError, TypeError, AttributeError."""
+    if description["format"] != FORMAT:
+        raise ValueError(f"model format {description['format']}, this release reads {FORMAT}")
+    digests = [description[key] for key in ("parameters_digest", "synthesis_digest")]
+    texts = [description["texts"].get("name", ""), description["prior"]]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("name and prior are no texts")
+    if not all(re.fullmatch("[0-9a-f]{32}", digest) for digest in digests):
+        raise ValueError("its digests are none")
+    return [*texts, *digests]
+
+
+# --- What is added -------------------------------------------------------------------------------------------------
+
+
+def file_name(model: Model) -> str:
+    """What a model's file is called in the model folder: its name made safe, and the beginnings of its digests."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.name)[:64].strip("-.") or "model"
+    return f"{name}-{model.parameters_digest.hex()[:8]}-{model.synthesis_digest.hex()[:8]}{SUFFIX}"
+
+
+def install(model: Model, data: bytes, force: bool = False) -> tuple[Path, bool]:
+    """Write a model's file, `data`, into the model folder, all or nothing.
+
+    Returns:
+        Its path, and whether it was written: where the same bytes stand already, nothing is.
+
+    Raises:
+        RobustStreamError: other bytes stand there and `force` is not given, or it cannot be written.
+    """
+    path = model_folder() / file_name(model)
+    try:
+        if path.exists():
+            if path.read_bytes() == data:
+                return path, False
+            if not force:
+                raise RobustStreamError(f"{path}: exists already, with other bytes: use --force to overwrite it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, data)
+    except OSError as error:
+        raise RobustStreamError(
+            f"{path}: the model cannot be written there ({error.strerror}): "
+            f"set {FOLDER_VARIABLE} to a folder that can be written"
+        ) from error
+    return path, True
+
+
+def install_pretrained(architecture: str, quality: int, metric: str, force: bool = False) -> tuple[Path, bool]:
+    """As `install`, for a model of CompressAI's zoo; fetched and frozen unless it is there and `force` is not given.
+
+    Raises:
+        ModelNotFound, UnsupportedModel, RobustStreamError: as `load_model`.
+    """
+    name = f"{architecture}-{metric}-q{quality}"
+    kept = next((stored.path for stored in stored_models() if stored.name == name), None)
+    if kept is not None and not force:
+        return kept, False
+    net = _fetch(architecture, quality, metric)
+    from robuststream.freezing import freeze
+
+    model = freeze(net, name=name, attribution="CompressAI's model zoo")
+    return install(model, model.to_bytes(), force)
+
+
+def _fetch(architecture: str, quality: int, metric: str) -> Any:
+    """A pretrained CompressAI model. Raises ModelNotFound, UnsupportedModel."""
+    try:
+        from compressai.zoo import image_models
+    except ImportError as error:
+        raise UnsupportedModel("CompressAI's zoo needs compressai: pip install 'robuststream[compressai]'") from error
+    from robuststream.architectures import ARCHITECTURES, dissect
+
+    known = [name for name in image_models if name in ARCHITECTURES]
+    if architecture not in known:
+        raise ModelNotFound(f"{architecture} is no model of CompressAI's zoo that can be frozen: {', '.join(known)}")
+    what = f"{architecture}, quality {quality}, {metric}"
+    progress = sys.stderr is not None and sys.stderr.isatty()
+    try:
+        net = image_models[architecture](quality=quality, metric=metric, pretrained=True, progress=progress)
+    except MemoryError:
+        raise
+    except OSError as error:
+        reason = _first_line(getattr(error, "reason", None) or error)
+        raise ModelNotFound(f"{what}: cannot be downloaded ({reason}): a network is needed, this once") from error
+    except Exception as error:  # the zoo raises whatever its checks, the server's answer or unpickling raise
+        raise ModelNotFound(f"{what}: not to be had from CompressAI's zoo ({_first_line(error)})") from error
+    found = dissect(net).name
+    if found != architecture:
+        raise ModelNotFound(f"{what}: CompressAI's zoo gives a {found} under this name: ask for that one")
+    return net
+
+
+def _first_line(error: object) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+# --- Loading -------------------------------------------------------------------------------------------------------
 
 
 def _load(path: Path, device: str) -> Model:
     try:
         stat = path.stat()
     except OSError as error:
-        raise ModelNotFound(f"{path}: the model file cannot be read ({error.strerror})") from error
+        raise ModelNotFound(f"{path}: the model file cannot be read ({error.strerror}){_zoo_hint(path)}") from error
     return _load_once(path, stat.st_mtime_ns, device)
+
+
+def _zoo_hint(path: Path) -> str:
+    from robuststream.architectures import ARCHITECTURES
+
+    return ": a name in CompressAI's zoo goes with quality=..." if str(path) in ARCHITECTURES else ""
 
 
 @lru_cache(maxsize=4)
 def _load_once(path: Path, modified: int, device: str) -> Model:
+    from robuststream.model import Model
+
     return Model.load(path, device)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from robuststream import __version__
-from robuststream.cli import damage, decode, demo, encode, freeze, inspect, verify
+from robuststream.cli import damage, decode, demo, encode, freeze, inspect, models, verify
 from robuststream.cli.common import BUG, USAGE, logging_to_stderr, report_error, say
 
 #: Typer carries its own click, older releases the real one; this is the root of usage errors in either.
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 for _command in (encode.encode, decode.decode, inspect.inspect, verify.verify, damage.damage, freeze.freeze, demo.demo):
     app.command()(_command)
+app.add_typer(models.app, name="models")
 
 
 def _version(wanted: bool) -> None:

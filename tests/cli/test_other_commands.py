@@ -86,10 +86,50 @@ class TestFreeze:
         assert frozen.name == "mine"
         assert frozen.parts.texts["licence"] == "CC0"
         assert frozen.parts.texts["attribution"] == "me"
-        text = done.out.decode()
-        assert frozen.parameters_digest.hex() in text
-        assert text.count("sums below 2^") == len(frozen.bounds["h_s"])
+        bits = max(bound.bits for bound in frozen.bounds["h_s"])
+        assert done.out.decode().splitlines() == [
+            f"{out}: mine",
+            f"  parameters {frozen.parameters_digest.hex()}",
+            f"  synthesis  {frozen.synthesis_digest.hex()}",
+            f"  bytes      {out.stat().st_size}",
+            f"  h_s: sums below 2^{bits:.2f} of 2^53",
+        ]
         assert run("freeze", "mbt2018-mean", checkpoint, out).code == 1
+
+    def test_verbose_shows_each_layer(self, run: Run, tmp_path: Path) -> None:
+        checkpoint, out = tmp_path / "c.pth", tmp_path / "m.safetensors"
+        torch.save(net("mbt2018").state_dict(), checkpoint)
+        brief = run("freeze", "mbt2018", checkpoint, out).out.decode().splitlines()
+        done = run("freeze", "mbt2018", checkpoint, out, "--force", "-v")
+        assert (done.code, done.err) == (0, "")
+        lines = done.out.decode().splitlines()
+        layers = [line for line in lines if line.startswith("    layer ")]
+        assert [line for line in lines if line not in layers] == brief
+        bounds = rs.load_model(out).bounds
+        assert [line.split(":")[0] for line in brief[4:]] == [f"  {network}" for network in bounds]
+        assert [
+            f"    layer {b.layer}: sums below 2^{b.bits:.2f}, weights at 2^-{b.fraction_bits}"
+            for n in bounds
+            for b in bounds[n]
+        ] == layers
+
+    def test_a_factory_beside_the_user(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In the current folder, which is not where the program lies."""
+        (tmp_path / "my_factory.py").write_text(
+            "from compressai.models import MeanScaleHyperprior\n\ndef make():\n    return MeanScaleHyperprior(8, 12)\n"
+            "\ndef broken():\n    raise KeyError('of\\nsome kind')\n"
+        )
+        torch.save(net("mbt2018-mean").state_dict(), tmp_path / "c.pth")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+        done = run("freeze", "my_factory:make", "c.pth", "m.safetensors")
+        assert (done.code, done.err) == (0, "")
+        assert rs.load_model("m.safetensors").parameters_digest == model().parameters_digest
+        for factory in ("my_factory:broken", "my_factory:none", "no_such_module_here:make", "os:getcwd", ":"):
+            done = run("freeze", factory, "c.pth", "n.safetensors")
+            assert done.code == 1
+            assert factory in done.error
+        assert not Path("n.safetensors").exists()
 
     @pytest.mark.parametrize(
         ("architecture", "content"),
@@ -119,13 +159,19 @@ class TestProgram:
         assert (done.code, done.err) == (0, "")
         assert done.out.decode() == f"robuststream {rs.__version__} (CRC-32C by {kernel})\n"
 
-    @pytest.mark.parametrize("command", [[], ["encode"], ["decode"], ["inspect"], ["verify"], ["damage"], ["freeze"]])
+    @pytest.mark.parametrize(
+        "command",
+        [[], ["encode"], ["decode"], ["inspect"], ["verify"], ["damage"], ["freeze"], ["models"]]
+        + [["models", command] for command in ("list", "show", "install", "export")],
+    )
     def test_help(self, command: list[str], run: Run) -> None:
         done = run(*command, "--help")
         assert (done.code, done.err) == (0, "")
         assert b"Usage" in done.out
 
-    @pytest.mark.parametrize("argv", [[], ["nonsense"], ["inspect"], ["--nonsense"], ["verify", "--nonsense"]])
+    @pytest.mark.parametrize(
+        "argv", [[], ["nonsense"], ["inspect"], ["--nonsense"], ["verify", "--nonsense"], ["models"]]
+    )
     def test_usage(self, argv: list[str], run: Run) -> None:
         done = run(*argv)
         assert (done.code, done.out) == (1, b"")

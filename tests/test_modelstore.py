@@ -1,0 +1,342 @@
+"""Where models are found: what headers say, the model folder, CompressAI's zoo."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+
+import compressai.zoo
+import pytest
+import safetensors.torch
+import torch
+
+import robuststream as rs
+from robuststream import model as model_module
+from robuststream import modelparts, modelstore
+from robuststream.model import METADATA_KEY, Model
+from tests.small import model, net, picture
+
+NAME = "mbt2018-mean"
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The model folder, not made yet."""
+    monkeypatch.setenv(modelstore.FOLDER_VARIABLE, str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+def renamed(name: str, n: int = 8, m: int = 12) -> Model:
+    parts = model(NAME, n, m).parts
+    return Model(replace(parts, texts={**parts.texts, "name": name}))
+
+
+def other_synthesis(name: str) -> Model:
+    parts = model().parts
+    network = parts.network("g_s")
+    first = network.layers[0]
+    tensors = {**first.tensors, "bias": first.tensors["bias"] + 1}
+    layers = [replace(first, tensors=tensors), *network.layers[1:]]
+    networks = {**parts.networks, "g_s": replace(network, layers=layers)}
+    return Model(replace(parts, networks=networks, texts={**parts.texts, "name": name}))
+
+
+def described(change: Callable[[dict[str, Any]], object]) -> bytes:
+    """A model file whose description is changed."""
+    data = model().to_bytes()
+    size = struct.unpack("<Q", data[:8])[0]
+    description = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][METADATA_KEY])
+    change(description)
+    return safetensors.torch.save(safetensors.torch.load(data), {METADATA_KEY: json.dumps(description)})
+
+
+class TestStoredModels:
+    def test_constants_are_those_of_the_model_file(self) -> None:
+        """They stand twice, since this module must not import torch."""
+        assert (modelstore.METADATA_KEY, modelstore.FORMAT) == (model_module.METADATA_KEY, modelparts.FORMAT)
+
+    def test_headers_say_what_the_models_do(self, store: Path) -> None:
+        store.mkdir()
+        small = model()
+        small.save(store / "a.safetensors")
+        (store / "notes.txt").touch()
+        bundled, stored = modelstore.stored_models()
+        assert bundled.bundled
+        assert bundled.path == modelstore.BUNDLED / (modelstore.DEFAULT + modelstore.SUFFIX)
+        assert bundled.name == modelstore.DEFAULT
+        assert not stored.bundled
+        assert stored == modelstore.StoredModel(
+            store / "a.safetensors",
+            len(small.to_bytes()),
+            small.name,
+            small.parts.prior,
+            small.parameters_digest.hex(),
+            small.synthesis_digest.hex(),
+        )
+
+    @pytest.mark.parametrize(
+        ("data", "problem"),
+        [
+            (b"", "header too small"),
+            (b"words and more words", "header too large"),
+            (safetensors.torch.save({"a": torch.zeros(1)}), "without a robuststream model's description"),
+            (safetensors.torch.save({}, {METADATA_KEY: "no json"}), "Expecting value"),
+            (safetensors.torch.save({}, {METADATA_KEY: "[" * 100_000}), "RecursionError"),
+            (safetensors.torch.save({}, {METADATA_KEY: "[]"}), "description is not valid"),
+            (safetensors.torch.save({}, {METADATA_KEY: "{}"}), "KeyError: 'format'"),
+            (described(lambda d: d.update(format=2)), "model format 2, this release reads 1"),
+            (described(lambda d: d.update(texts=[])), "AttributeError"),
+            (described(lambda d: d.update(texts={"name": 3})), "name and prior are no texts"),
+            (described(lambda d: d.update(prior=None)), "name and prior are no texts"),
+            (described(lambda d: d.update(parameters_digest=3)), "TypeError"),
+            (described(lambda d: d.update(synthesis_digest="0" * 31)), "its digests are none"),
+            (model().to_bytes()[:-1], "incomplete metadata"),
+        ],
+    )
+    def test_files_that_are_no_models(self, data: bytes, problem: str, store: Path) -> None:
+        store.mkdir()
+        path = store / "a.safetensors"
+        path.write_bytes(data)
+        _, stored = modelstore.stored_models()
+        assert problem in stored.problem
+        assert stored == modelstore.StoredModel(path, len(data), problem=stored.problem)
+
+    def test_what_is_no_file(self, store: Path) -> None:
+        """A pipe in particular would be waited for."""
+        (store / "folder.safetensors").mkdir(parents=True)
+        (store / "gone.safetensors").symlink_to(store / "nowhere")
+        os.mkfifo(store / "pipe.safetensors")
+        assert [stored.problem for stored in modelstore.stored_models()] == ["", *["no regular file"] * 3]
+
+    def test_no_torch(self, store: Path) -> None:
+        store.mkdir()
+        model().save(store / "a.safetensors")
+        code = (
+            "import sys; from robuststream.modelstore import stored_models; assert len(list(stored_models())) == 2;"
+            "sys.exit('torch' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class TestFinding:
+    def test_by_the_digests_of_a_stream(self, store: Path) -> None:
+        store.mkdir()
+        other_synthesis("other").save(store / "a.safetensors")
+        digests = model().parameters_digest, model().synthesis_digest
+        assert modelstore.find_stored(*digests).path == store / "a.safetensors"
+        model().save(store / "b.safetensors")
+        assert modelstore.find_stored(*digests).path == store / "b.safetensors"
+        assert modelstore.find_model(*digests).synthesis_digest == model().synthesis_digest
+        with pytest.raises(rs.ModelNotFound, match="no installed model has the digest 0000"):
+            modelstore.find_stored(bytes(16), bytes(16))
+
+    def test_by_name_digest_or_path(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        one, two = renamed("one"), renamed("two", 8, 16)
+        path, _ = modelstore.install(one, one.to_bytes())
+        other, _ = modelstore.install(two, two.to_bytes())
+        digest = one.parameters_digest.hex()
+        for text in ("one", digest, digest[:6], digest.upper()[:9], one.synthesis_digest.hex()[:8], str(path)):
+            assert modelstore.pick_model(text) == path
+        assert modelstore.pick_model("two") == other
+        for text in ("three", digest[:5], "0" * 32, str(store / "none.safetensors"), ""):
+            with pytest.raises(
+                rs.ModelNotFound, match=rf"no model's name.*: there are {modelstore.DEFAULT}.*, one.*, two"
+            ):
+                modelstore.pick_model(text)
+        monkeypatch.chdir(path.parent)
+        assert modelstore.pick_model(path.name) == Path(path.name)
+
+    def test_what_fits_several(self, store: Path) -> None:
+        for one in (renamed("one"), other_synthesis("one")):
+            modelstore.install(one, one.to_bytes())
+        for text in ("one", model().parameters_digest.hex()):
+            with pytest.raises(rs.ModelNotFound, match=r"fits several models: one \(.*, one \("):
+                modelstore.pick_model(text)
+        assert modelstore.pick_model(model().synthesis_digest.hex()[:6]).name.startswith("one-")
+
+    def test_copies_are_one_model(self, store: Path) -> None:
+        path, _ = modelstore.install(model(), model().to_bytes())
+        model().save(path.with_name("zzz.safetensors"))
+        assert modelstore.pick_model(model().parameters_digest.hex()) == path
+
+    def test_a_long_list_is_cut(self, store: Path) -> None:
+        for number in range(9):
+            one = renamed(f"model-{number}")
+            modelstore.install(one, one.to_bytes())
+        with pytest.raises(rs.ModelNotFound, match=r"2 more \(robuststream models list\)"):
+            modelstore.pick_model("none")
+
+
+class TestInstall:
+    @pytest.mark.parametrize(
+        ("name", "safe"),
+        [
+            ("mine", "mine"),
+            ("a b/c\\d:é", "a-b-c-d"),
+            ("../../etc/passwd", "etc-passwd"),
+            (".hidden", "hidden"),
+            ("", "model"),
+            ("...", "model"),
+            ("x" * 300, "x" * 64),
+        ],
+    )
+    def test_names_made_safe(self, name: str, safe: str) -> None:
+        one = renamed(name)
+        digests = f"{one.parameters_digest.hex()[:8]}-{one.synthesis_digest.hex()[:8]}"
+        assert modelstore.file_name(one) == f"{safe}-{digests}.safetensors"
+
+    def test_once(self, store: Path) -> None:
+        data = model().to_bytes()
+        path, written = modelstore.install(model(), data)
+        assert (path, written) == (store / modelstore.file_name(model()), True)
+        assert path.read_bytes() == data
+        assert modelstore.install(model(), data) == (path, False)
+        assert os.listdir(store) == [path.name]
+
+    def test_other_bytes_are_not_overwritten(self, store: Path) -> None:
+        path, _ = modelstore.install(model(), model().to_bytes())
+        path.write_bytes(b"precious")
+        with pytest.raises(rs.RobustStreamError, match="exists already, with other bytes: use --force"):
+            modelstore.install(model(), model().to_bytes())
+        assert path.read_bytes() == b"precious"
+        assert modelstore.install(model(), model().to_bytes(), force=True) == (path, True)
+        assert path.read_bytes() == model().to_bytes()
+
+    def test_a_folder_that_cannot_be(self, store: Path) -> None:
+        store.write_bytes(b"a file")
+        with pytest.raises(rs.RobustStreamError, match=r"cannot be written there \(.*\): set ROBUSTSTREAM_MODELS to"):
+            modelstore.install(model(), model().to_bytes())
+
+
+@pytest.fixture
+def zoo(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """A zoo with one model; what it is asked for."""
+    calls: list[dict[str, Any]] = []
+
+    def fetch(**asked: Any) -> Any:
+        calls.append(asked)
+        return net(NAME)
+
+    monkeypatch.setitem(compressai.zoo.image_models, NAME, fetch)
+    return calls
+
+
+class TestZoo:
+    def test_fetched_once(self, store: Path, zoo: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+        loaded = rs.load_model(NAME, quality=3, metric="ms-ssim")
+        assert zoo == [{"quality": 3, "metric": "ms-ssim", "pretrained": True, "progress": False}]
+        assert loaded.name == "mbt2018-mean-ms-ssim-q3"
+        assert loaded.parameters_digest == model().parameters_digest
+        assert loaded.parts.texts["attribution"] == "CompressAI's model zoo"
+        assert os.listdir(store) == [modelstore.file_name(loaded)]
+        imported = builtins.__import__
+
+        def without_compressai(name: str, *rest: Any) -> Any:
+            assert not name.startswith("compressai")
+            return imported(name, *rest)
+
+        monkeypatch.setattr(builtins, "__import__", without_compressai)
+        assert rs.load_model(NAME, quality=3, metric="ms-ssim") is loaded
+        assert len(zoo) == 1
+        # What was coded with it is decoded by the digests alone.
+        assert rs.decode(rs.encode(picture(64, 64), loaded, tile=64)).report.exact
+
+    def test_each_quality_and_metric_is_a_model(self, store: Path, zoo: list[dict[str, Any]]) -> None:
+        names = {rs.load_model(NAME, quality=q, metric=m).name for q in (1, 2) for m in ("mse", "ms-ssim")}
+        assert len(names) == len(zoo) == len(os.listdir(store)) == 4
+
+    def test_force_fetches_again(self, store: Path, zoo: list[dict[str, Any]]) -> None:
+        path, _ = modelstore.install_pretrained(NAME, 3, "mse")
+        path.write_bytes(path.read_bytes()[:-1])
+        assert modelstore.install_pretrained(NAME, 3, "mse", force=True) == (path, True)
+        assert modelstore.install_pretrained(NAME, 3, "mse") == (path, False)
+        assert len(zoo) == 2
+        Model.load(path)
+
+    @pytest.mark.parametrize(
+        ("raised", "message"),
+        [
+            (URLError(socket.gaierror(-2, "Name not known")), r"cannot be downloaded \(.*Name not known\): a network"),
+            (HTTPError("http://a", 403, "Forbidden", None, None), r"cannot be downloaded \(Forbidden\)"),
+            (ConnectionResetError(104, "Connection reset"), r"cannot be downloaded \(.*Connection reset\)"),
+            (TimeoutError(), r"cannot be downloaded \(TimeoutError\)"),
+            (ValueError("Invalid\nquality"), r"not to be had from CompressAI's zoo \(Invalid\)"),
+            (KeyError("state_dict"), r"not to be had from CompressAI's zoo \('state_dict'\)"),
+            (RuntimeError("Pre-trained model not yet available"), "not to be had .*not yet available"),
+            (EOFError(), r"not to be had from CompressAI's zoo \(EOFError\)"),
+        ],
+    )
+    def test_whatever_the_zoo_raises(
+        self, raised: Exception, message: str, store: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fetch(**_: Any) -> Any:
+            raise raised
+
+        monkeypatch.setitem(compressai.zoo.image_models, NAME, fetch)
+        with pytest.raises(rs.ModelNotFound, match=f"^mbt2018-mean, quality 3, mse: {message}") as error:
+            rs.load_model(NAME, quality=3)
+        assert "\n" not in str(error.value)
+        assert not store.exists()
+
+    def test_the_real_one_without_a_network(
+        self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+        def unreachable(*_: Any, **__: Any) -> Any:
+            raise socket.gaierror(-2, "Name or service not known")
+
+        # Where the tests do have a network, none of it is used.
+        monkeypatch.setattr(socket, "getaddrinfo", unreachable)
+        with pytest.raises(rs.ModelNotFound, match=r"mbt2018-mean, quality 3, mse: cannot be downloaded \(") as error:
+            rs.load_model(NAME, quality=3)
+        assert "\n" not in str(error.value)
+        assert not store.exists()
+        assert not [path for path in (tmp_path / "torch").rglob("*") if path.is_file()]
+
+    @pytest.mark.parametrize("name", ["vgg16", "elic2022-official", "mbt2018-mean-vbr", "../a", ""])
+    def test_names_it_has_not(self, name: str, store: Path) -> None:
+        with pytest.raises(rs.ModelNotFound, match="is no model of CompressAI's zoo that can be frozen: bmshj2018"):
+            rs.load_model(name, quality=3)
+
+    @pytest.mark.parametrize(("quality", "metric"), [(0, "mse"), (9, "mse"), (3, "lpips")])
+    def test_qualities_it_has_not(self, quality: int, metric: str, store: Path) -> None:
+        with pytest.raises(rs.ModelNotFound, match=f"{NAME}, quality {quality}, {metric}: not to be had"):
+            rs.load_model(NAME, quality=quality, metric=metric)
+
+    def test_weights_of_another_architecture(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """CompressAI 1.2 gives those of bmshj2018-factorized under the name of bmshj2018-factorized-relu."""
+        relu = "bmshj2018-factorized-relu"
+        monkeypatch.setitem(compressai.zoo.image_models, relu, lambda **_: net("bmshj2018-factorized"))
+        with pytest.raises(rs.ModelNotFound, match="gives a bmshj2018-factorized under this name"):
+            rs.load_model(relu, quality=3)
+        assert not store.exists()
+
+    def test_without_compressai(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "compressai.zoo", None)
+        with pytest.raises(rs.UnsupportedModel, match=r"needs compressai: pip install 'robuststream\[compressai\]'"):
+            rs.load_model(NAME, quality=3)
+
+    def test_a_folder_that_cannot_be(self, store: Path, zoo: list[dict[str, Any]]) -> None:
+        store.write_bytes(b"a file")
+        with pytest.raises(rs.RobustStreamError, match="cannot be written there"):
+            rs.load_model(NAME, quality=3)
+
+    def test_a_name_without_a_quality(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(rs.ModelNotFound, match=r"cannot be read .*: a name in CompressAI's zoo goes with quality="):
+            rs.load_model(NAME)
+        with pytest.raises(rs.ModelNotFound, match="quality goes with a name"):
+            rs.load_model(quality=3)
+        model().save(NAME)
+        assert rs.load_model(NAME).parameters_digest == model().parameters_digest
