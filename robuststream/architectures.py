@@ -35,6 +35,9 @@ ARCHITECTURES: dict[str, tuple[str, str | None]] = {
     "cheng2020-anchor-checkerboard": ("Cheng2020AnchorCheckerboard", None),
     "elic2022-official": ("Elic2022Official", None),
     "elic2022-chandelier": ("Elic2022Chandelier", None),
+    "bmshj2018-hyperprior-vbr": ("ScaleHyperpriorVbr", SCALE_HYPERPRIOR),
+    "mbt2018-mean-vbr": ("MeanScaleHyperpriorVbr", MEAN_SCALE_HYPERPRIOR),
+    "mbt2018-vbr": ("JointAutoregressiveHierarchicalPriorsVbr", RASTER_SCAN),
 }
 
 

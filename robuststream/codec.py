@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -19,7 +20,14 @@ from robuststream.container.packets import MAX_PIXELS, MAX_TILE, Header, Mode
 from robuststream.container.reader import Stream, read_stream
 from robuststream.container.report import PROVEN, StreamReport
 from robuststream.container.writer import write_stream
-from robuststream.errors import ContextDesync, DamagedStream, DamageWarning, ImageError, ModelMismatch
+from robuststream.errors import (
+    ContextDesync,
+    DamagedStream,
+    DamageWarning,
+    ImageError,
+    ModelMismatch,
+    RobustStreamError,
+)
 from robuststream.images import read_picture, to_image
 from robuststream.latents import DecodedLatents, decode_all, decode_latents, encode_all
 from robuststream.model import Model
@@ -43,6 +51,7 @@ def encode(
     *,
     tile: int = DEFAULT_TILE,
     mode: str = "exact",
+    quality: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> bytes:
     """Encode a picture into a stream.
@@ -56,6 +65,7 @@ def encode(
         mode: "exact": entropy parameters in integers, equal on every machine. "native": in float32, as CompressAI
             computes them, for models with modules that have no exact form; a decoder that computes others finds it
             out, repairs a little drift, and conceals the rest.
+        quality: index of the rate, from 0, for models of variable rate (`Model.qualities`); the middle one when None.
         max_pixels: larger pictures are refused, since decoders would refuse them.
 
     Returns:
@@ -64,9 +74,9 @@ def encode(
     Raises:
         ImageError: the picture cannot be read or is of a kind that cannot be coded.
         UnsupportedModel: exact mode for a model that has modules without an exact form.
-        ValueError: `tile` or `mode` is not possible.
+        ValueError: `tile`, `mode` or `quality` is not possible.
     """
-    return encode_batch([image], model, tile=tile, mode=mode, max_pixels=max_pixels)[0]
+    return encode_batch([image], model, tile=tile, mode=mode, quality=quality, max_pixels=max_pixels)[0]
 
 
 def encode_batch(
@@ -75,6 +85,7 @@ def encode_batch(
     *,
     tile: int = DEFAULT_TILE,
     mode: str = "exact",
+    quality: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> list[bytes]:
     """Encode pictures into streams, one each, with their tiles coded together: faster, and in exact mode the same
@@ -87,15 +98,19 @@ def encode_batch(
     if not 0 < tile <= MAX_TILE or tile % model.factor:
         factor = f"{model.factor}, the model's downsampling factor"
         raise ValueError(f"tile {tile} is not a positive multiple of {factor}, up to {MAX_TILE}")
+    quality = model.qualities // 2 if quality is None else quality
+    if not 0 <= quality < model.qualities:
+        raise ValueError(f"quality {quality} is not one of the model's: 0 to {model.qualities - 1}")
     model.prior_for(modes[mode])
     headers, metadata, latents = [], [], []
-    for image in images:
-        picture = read_picture(image)
-        height, width = picture.pixels.shape[1:]
-        _check_size(width, height, max_pixels)
-        grid = Grid(width, height, tile, model.latent_stride, model.factor)
-        _check_padded_size(grid, max_pixels)
-        latents.append((analyse(picture.pixels, model, grid), grid))
+    for number, image in enumerate(images):
+        with _about(number, len(images)):
+            picture = read_picture(image)
+            height, width = picture.pixels.shape[1:]
+            _check_size(width, height, max_pixels)
+            grid = Grid(width, height, tile, model.latent_stride, model.factor)
+            _check_padded_size(grid, max_pixels)
+            latents.append((analyse(picture.pixels, model, grid), grid))
         metadata.append(picture.metadata)
         headers.append(
             Header(
@@ -107,10 +122,11 @@ def encode_batch(
                 mode=modes[mode],
                 colour=picture.colour,
                 checkpoints=model.prior.checkpoints,
+                quality=quality,
                 model_name=model.name,
             )
         )
-    coded = encode_all(latents, model, mode=modes[mode])
+    coded = encode_all(latents, model, mode=modes[mode], quality=quality)
     return [write_stream(*parts) for parts in zip(headers, coded, metadata, strict=True)]
 
 
@@ -163,15 +179,33 @@ def decode_batch(
 
     Arguments and errors as for `decode`; the first stream that cannot be decoded ends it.
     """
-    opened = [_open(data, model, max_pixels) for data in streams]
-    together: dict[tuple[Model, Mode], list[int]] = {}
+    opened = []
+    for number, data in enumerate(streams):
+        with _about(number, len(streams)):
+            opened.append(_open(data, model, max_pixels))
+    together: dict[tuple[Model, Mode, int], list[int]] = {}
     for number, (stream, its_model, _) in enumerate(opened):
-        together.setdefault((its_model, stream.header.mode), []).append(number)
+        together.setdefault((its_model, stream.header.mode, stream.header.quality), []).append(number)
     decoded: dict[int, DecodedLatents] = {}
-    for (its_model, _), numbers in together.items():
+    for (its_model, _, _), numbers in together.items():
         latents = decode_all([(opened[number][0], opened[number][2]) for number in numbers], its_model)
         decoded |= dict(zip(numbers, latents, strict=True))
-    return [_picture(opened[number], decoded[number], strict) for number in range(len(opened))]
+    pictures = []
+    for number in range(len(opened)):
+        with _about(number, len(opened)):
+            pictures.append(_picture(opened[number], decoded[number], strict))
+    return pictures
+
+
+@contextmanager
+def _about(number: int, count: int) -> Iterator[None]:
+    """Errors inside say which picture of a batch they are about."""
+    try:
+        yield
+    except RobustStreamError as error:
+        if count == 1:
+            raise
+        raise type(error)(f"picture {number}: {error}") from error
 
 
 def _picture(opened: tuple[Stream, Model, Grid], decoded: DecodedLatents, strict: bool) -> Decoded:
@@ -300,6 +334,8 @@ def _check_model(header: Header, model: Model) -> None:
         raise DamagedStream(
             f"a tile of {header.tile} pixels with {header.checkpoints} checkpoints does not fit the model it names"
         )
+    if header.quality >= model.qualities:
+        raise DamagedStream(f"quality index {header.quality} does not fit the model it names, with {model.qualities}")
 
 
 def _refuse_damage(decoded: DecodedLatents) -> None:

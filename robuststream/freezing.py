@@ -19,13 +19,16 @@ from robuststream.modelparts import (
     CHANNEL_CONTEXT,
     CONTEXT_PREDICTION,
     ENTROPY_PARAMETERS,
+    OFFSET,
     ModelParts,
     group_network,
 )
-from robuststream.networks.fixedpoint import FRACTION_BITS, LIMIT, freeze_exact, quantise
+from robuststream.networks.fixedpoint import FRACTION_BITS, LIMIT, ONE, freeze_exact, quantise
 from robuststream.networks.graph import Layer, Network
 from robuststream.networks.native import LiveNetwork
 from robuststream.networks.trace import trace
+from robuststream.priors.gain import Gains
+from robuststream.variablerate import freeze_gains, offset_module
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +59,8 @@ def freeze(
     dissect(net)  # before anything is copied: most refusals come of it
     whole: Any = copy.deepcopy(net).cpu().eval()
     anatomy = dissect(whole)
-    tables, thresholds = _tables(whole, anatomy)
+    gains = freeze_gains(whole) if hasattr(whole, "Gain") else None
+    tables, thresholds = _tables(whole, anatomy, gains)
     analysis = trace("g_a", whole.g_a, 3)
     channels = analysis.channels[1]
     networks: dict[str, Network | LiveNetwork] = {"g_a": analysis}
@@ -66,6 +70,8 @@ def freeze(
         networks["h_a"] = Network("h_a", [Layer("abs"), *analysis.layers]) if anatomy.absolute else analysis
         networks["h_s"] = _entropy_network("h_s", anatomy.hyper[1], anatomy.bottleneck.channels, native)
         networks |= _group_networks(anatomy, networks["h_s"].channels[1], native)
+    if gains is not None and not whole.no_quantoffset:
+        networks[OFFSET] = _entropy_network(OFFSET, offset_module(whole), 2, native)
     sizes = f"{anatomy.bottleneck.channels}-{channels}"
     texts = {
         "name": name or f"{anatomy.name}-{sizes}"[:64],
@@ -74,7 +80,7 @@ def freeze(
         "origin": f"CompressAI {anatomy.name}, N={anatomy.bottleneck.channels}, M={channels}",
     }
     medians = quantise(anatomy.bottleneck._get_medians().detach().flatten(), FRACTION_BITS).to(torch.int32)
-    return Model(ModelParts(anatomy.prior, networks, tables, medians, thresholds, anatomy.groups, texts), device)
+    return Model(ModelParts(anatomy.prior, networks, tables, medians, thresholds, anatomy.groups, gains, texts), device)
 
 
 def freeze_checkpoint(
@@ -106,7 +112,10 @@ def freeze_checkpoint(
             net = make_module(architecture)
             net.load_state_dict(state)
         else:
-            net = _models().__dict__[ARCHITECTURES[architecture][0]].from_state_dict(state)
+            cls = getattr(_models(), ARCHITECTURES[architecture][0])
+            # One class, with z's step variable or not: only the state dict tells.
+            variable = {"vr_entbttlnck": True} if any(key.startswith("gayn2zqstep") for key in state) else {}
+            net = cls.from_state_dict(state, **variable)
     except (KeyError, RuntimeError, TypeError, AttributeError, AssertionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnsupportedModel(f"{checkpoint}: does not hold a {architecture} ({reason})") from error
@@ -122,7 +131,7 @@ def make_module(factory: str) -> nn.Module:
     module, _, function = factory.partition(":")
     try:
         made = getattr(importlib.import_module(module), function)()
-    except Exception as error:  # the user's own code may raise anything
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnsupportedModel(f"{factory}: cannot be called ({reason})") from error
     if not isinstance(made, nn.Module):
@@ -180,13 +189,15 @@ def _group_networks(anatomy: Anatomy, side: int, native: bool) -> dict[str, Netw
     return networks
 
 
-def _tables(net: Any, anatomy: Anatomy) -> tuple[CdfTables, Tensor]:
+def _tables(net: Any, anatomy: Anatomy, gains: Gains | None) -> tuple[CdfTables, Tensor]:
     """Gaussian rows, then the bottleneck's; and the thresholds between Gaussian rows."""
     if any(model._quantized_cdf.numel() == 0 for model in (anatomy.bottleneck, *anatomy.conditionals)):
         # Rebuilt tables differ from machine to machine; from here on these are the model's, wherever it goes.
         log.warning("the model has no CDF tables yet: they are built now, and frozen with it")
         net.update()
     bottleneck = _padded_tables(anatomy.bottleneck)
+    if gains is not None and gains.z_tables:
+        bottleneck = _tables_by_quality(anatomy.bottleneck, gains)
     if not anatomy.conditionals:
         return bottleneck, torch.zeros(0, dtype=torch.int32)
     conditional = anatomy.conditionals[0]
@@ -199,6 +210,18 @@ def _tables(net: Any, anatomy: Anatomy) -> tuple[CdfTables, Tensor]:
     bound = quantise(conditional.lower_bound_scale.bound, FRACTION_BITS)
     thresholds[thresholds < bound] = -LIMIT - 1
     return _padded_tables(conditional).joined(bottleneck), thresholds.to(torch.int32)
+
+
+def _tables_by_quality(bottleneck: Any, gains: Gains) -> CdfTables:
+    """CompressAI rebuilds these tables for each quality index: here they are built once for all of them."""
+    log.warning("tables for each quality index are built now, and frozen with the model")
+    joined: CdfTables | None = None
+    for step in gains.z_steps:
+        bottleneck.update_variable(force=True, qs=step.float() / ONE)
+        tables = _padded_tables(bottleneck)
+        joined = tables if joined is None else joined.joined(tables)
+    assert joined is not None
+    return joined
 
 
 def _padded_tables(model: Any) -> CdfTables:

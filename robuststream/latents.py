@@ -27,7 +27,11 @@ def encode_latents(y: Tensor, model: Model, grid: Grid, batch: int = BATCH, mode
 
 
 def encode_all(
-    pictures: Sequence[tuple[Tensor, Grid]], model: Model, batch: int = BATCH, mode: Mode = Mode.EXACT
+    pictures: Sequence[tuple[Tensor, Grid]],
+    model: Model,
+    batch: int = BATCH,
+    mode: Mode = Mode.EXACT,
+    quality: int = 0,
 ) -> list[list[Tile]]:
     """Code the latents y, float32 (M, h, w), of pictures, tile by tile; those of one shape together, whatever picture
     they belong to, at most `batch` positions of them at a time.
@@ -35,7 +39,7 @@ def encode_all(
     Raises:
         ImageError: latents that cannot be coded.
     """
-    prior = model.prior_for(mode)
+    prior = model.prior_for(mode, quality)
     if not all(bool(torch.isfinite(y).all()) for y, _ in pictures):
         raise ImageError("the analysis transform gives values that are not finite: this model cannot code the picture")
     boxes = {
@@ -119,11 +123,11 @@ def decode_latents(stream: Stream, model: Model, grid: Grid, batch: int = BATCH)
 def decode_all(streams: Sequence[tuple[Stream, Grid]], model: Model, batch: int = BATCH) -> list[DecodedLatents]:
     """Decode all that can be decoded: whole tiles exactly, salvaged ones to the hyperprior's means.
 
-    Tiles of one shape go together, whatever stream they belong to. The streams are of one mode.
+    Tiles of one shape go together, whatever stream they belong to. The streams are of one mode and quality.
     """
-    mode = streams[0][0].header.mode
-    assert all(stream.header.mode == mode for stream, _ in streams)
-    prior = model.prior_for(mode)
+    mode, quality = streams[0][0].header.mode, streams[0][0].header.quality
+    assert all((stream.header.mode, stream.header.quality) == (mode, quality) for stream, _ in streams)
+    prior = model.prior_for(mode, quality)
     decodings = [_Decoding(stream, model, grid) for stream, grid in streams]
     while any(decoding.waiting for decoding in decodings):
         boxes = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from robuststream.modelparts import (
     ENTROPY_PARAMETERS,
     FACTORIZED,
     FORMAT,
+    OFFSET,
     ModelParts,
     canonical_json,
     group_network,
@@ -31,13 +32,15 @@ from robuststream.modelparts import (
 from robuststream.networks.exact import ExactNetwork
 from robuststream.networks.fixedpoint import ONE, LayerBound
 from robuststream.networks.floating import FloatingNetwork
+from robuststream.networks.graph import Network
 from robuststream.networks.native import NativeNetwork
 from robuststream.priors.channel_groups import NO_CONTEXT, ORDERS, ChannelGroups
 from robuststream.priors.context import SpatialContext, gathered
 from robuststream.priors.factorized import Factorized
-from robuststream.priors.gaussian import Gaussian, Runner
+from robuststream.priors.gain import Gain
+from robuststream.priors.gaussian import Gaussian
 from robuststream.priors.hyperprior import Hyperprior, LatentCoder, Parallel
-from robuststream.priors.walk import Prior
+from robuststream.priors.walk import Prior, Runner
 
 METADATA_KEY = "robuststream.model"
 MAX_FILE_BYTES = 4 << 30
@@ -52,6 +55,7 @@ class Model:
         latent_stride: pixels per latent of y, in each direction.
         factor: pixels per latent of the deepest level; pictures are padded to a multiple of it.
         channels: of y.
+        qualities: how many quality indexes there are; 1 where the rate is not variable.
         device: where the analysis and synthesis transforms run; the exact networks always run on the CPU.
     """
 
@@ -67,9 +71,10 @@ class Model:
         self._exact = (
             {} if parts.live_names else {name: ExactNetwork(parts.network(name)) for name in parts.exact_names}
         )
-        #: What both modes share of a prior: its geometry, and what an encoder codes.
-        self.prior = make_prior(parts, NativeNetwork if parts.live_names else ExactNetwork, self.device)
-        self._native_prior = make_prior(parts, NativeNetwork, self.device)
+        self.qualities = 1 if parts.gains is None else len(parts.gains)
+        self._makers = {mode: PriorMaker(parts, mode, self.device) for mode in Mode}
+        #: What modes and quality indexes share of a prior: its geometry, and what an encoder codes.
+        self.prior = self._makers[Mode.NATIVE if parts.live_names else Mode.EXACT](0)
         self.factor = self.latent_stride * self.prior.hyper_factor
         self.parameters_digest = parts.parameters_digest()
         self.synthesis_digest = parts.synthesis_digest()
@@ -91,18 +96,16 @@ class Model:
             digest.update(answer.to(torch.int32).numpy().astype("<i4").tobytes())
         return digest.hexdigest()[:32]
 
-    def prior_for(self, mode: Mode) -> Prior:
-        """The prior with its networks in exact or native arithmetic.
+    def prior_for(self, mode: Mode, quality: int = 0) -> Prior:
+        """The prior with its networks in exact or native arithmetic, at a quality index.
 
         Raises:
             UnsupportedModel: exact mode, for a model with modules that have no exact form.
         """
-        if mode == Mode.NATIVE:
-            return self._native_prior
-        if self.parts.live_names:
+        if mode == Mode.EXACT and self.parts.live_names:
             names = ", ".join(self.parts.live_names)
             raise UnsupportedModel(f"{self.name}: {names} have no exact form: use mode='native' (--mode native)")
-        return self.prior
+        return self._makers[mode](quality)
 
     def to_bytes(self) -> bytes:
         """The model file.
@@ -182,37 +185,68 @@ class Model:
         return f"<Model {self.name} ({self.parts.prior}), parameters {self.parameters_digest.hex()}>"
 
 
-def make_prior(parts: ModelParts, make: Callable[[Any], Runner], device: torch.device) -> Prior:
-    """The walk of a model, with its entropy networks made ready by `make`."""
-    if parts.prior == FACTORIZED:
-        return Factorized(parts.medians)
-    groups = parts.coded_groups
-    coders = [_group_coder(parts, make, number) for number in range(len(groups))]
-    contexts = [
-        make(parts.networks[group_network(number, CHANNEL_CONTEXT)]) if group.takes else None
-        for number, group in enumerate(groups)
-    ]
-    synthesis = parts.networks["h_s"]
-    return Hyperprior(
-        FloatingNetwork(parts.network("h_a"), device),
-        make(synthesis),
-        parts.medians,
-        first_row=len(parts.thresholds) + 1,
-        factor=synthesis.scale[0],
-        latent=coders[0] if len(groups) == 1 else ChannelGroups(groups, coders, contexts),
-    )
+class PriorMaker:
+    """Makes the walks of a model in one arithmetic, one for each quality index; its networks are made ready once."""
 
+    def __init__(self, parts: ModelParts, mode: Mode, device: torch.device) -> None:
+        self._parts = parts
+        self._exact = mode == Mode.EXACT
+        self._device = device
+        self._runners: dict[str, Runner] = {}
+        self._priors: dict[int, Prior] = {}
 
-def _group_coder(parts: ModelParts, make: Callable[[Any], Runner], number: int) -> LatentCoder:
-    group = parts.coded_groups[number]
-    network = parts.networks.get(group_network(number, ENTROPY_PARAMETERS))
-    gaussian = Gaussian(parts.thresholds, group.chunks, None if network is None else make(network))
-    if group.context == NO_CONTEXT:
-        return Parallel(gaussian)
-    prediction, order = parts.network(group_network(number, CONTEXT_PREDICTION)), ORDERS[group.context]
-    pointwise, taps = gathered(prediction, order)
-    reach = prediction.layers[0].tensors["weight"].shape[2] // 2
-    return SpatialContext(gaussian, make(pointwise), taps, group.channels, reach, order)
+    def __call__(self, quality: int) -> Prior:
+        if quality not in self._priors:
+            self._priors[quality] = self._make(quality)
+        return self._priors[quality]
+
+    def _make(self, quality: int) -> Prior:
+        parts = self._parts
+        if parts.prior == FACTORIZED:
+            return Factorized(parts.medians)
+        gain, first_row = None, len(parts.thresholds) + 1
+        if parts.gains is not None:
+            offset = self._runner(OFFSET) if OFFSET in parts.networks else None
+            gain = Gain.of(parts.gains, quality, offset, self._exact)
+            first_row += quality * len(parts.medians) if parts.gains.z_tables else 0
+        groups = parts.coded_groups
+        coders = [self._coder(number, gain) for number in range(len(groups))]
+        contexts = [
+            self._runner(group_network(number, CHANNEL_CONTEXT)) if group.takes else None
+            for number, group in enumerate(groups)
+        ]
+        return Hyperprior(
+            FloatingNetwork(parts.network("h_a"), self._device),
+            self._runner("h_s"),
+            parts.medians,
+            first_row,
+            factor=parts.networks["h_s"].scale[0],
+            latent=coders[0] if len(groups) == 1 else ChannelGroups(groups, coders, contexts),
+            z_step=ONE if gain is None else gain.z_step,
+        )
+
+    def _coder(self, number: int, gain: Gain | None) -> LatentCoder:
+        """Of a group of channels."""
+        parts = self._parts
+        group, name = parts.coded_groups[number], group_network(number, ENTROPY_PARAMETERS)
+        network = self._runner(name) if name in parts.networks else None
+        gaussian = Gaussian(parts.thresholds, group.chunks, network, gain)
+        if group.context == NO_CONTEXT:
+            return Parallel(gaussian)
+        name, order = group_network(number, CONTEXT_PREDICTION), ORDERS[group.context]
+        pointwise, taps = gathered(parts.network(name), order)
+        reach = parts.network(name).layers[0].tensors["weight"].shape[2] // 2
+        bias = gain.context_bias if gain is not None and len(gain.context_bias) else None
+        return SpatialContext(gaussian, self._runner(name, pointwise), taps, group.channels, reach, order, bias)
+
+    def _runner(self, name: str, network: Network | None = None) -> Runner:
+        if name not in self._runners:
+            self._runners[name] = (
+                ExactNetwork(network or self._parts.network(name))
+                if self._exact
+                else NativeNetwork(network or self._parts.networks[name])
+            )
+        return self._runners[name]
 
 
 def read_description(data: bytes) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from robuststream.networks.graph import Network, network_from_description
 from robuststream.networks.native import LiveNetwork
 from robuststream.priors.channel_groups import NO_CONTEXT, ORDERS, Group, groups_from_description
 from robuststream.priors.context import prediction_problem
+from robuststream.priors.gain import TENSORS, Gains
 from robuststream.priors.gaussian import CHUNKS
 from robuststream.windows import needed
 
@@ -43,6 +44,7 @@ class ModelParts:
         medians: int32 (C,) at 2^-12, of the entropy bottleneck's channels.
         thresholds: int32 (L - 1,) at 2^-12, between the L Gaussian rows; empty for factorized priors.
         groups: of y's channels, for context models.
+        gains: of the quality indexes, in models of variable rate.
         texts: name, licence, attribution, origin: for people, in no digest.
     """
 
@@ -52,6 +54,7 @@ class ModelParts:
     medians: Tensor
     thresholds: Tensor
     groups: tuple[Group, ...] = ()
+    gains: Gains | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,12 +92,17 @@ class ModelParts:
             "tables.lengths": torch.from_numpy(self.tables.lengths),
             "tables.offsets": torch.from_numpy(self.tables.offsets),
         }
-        return tables | {"medians": self.medians, "thresholds": self.thresholds}
+        tables |= {"medians": self.medians, "thresholds": self.thresholds}
+        return tables if self.gains is None else tables | self.gains.tensors()
 
     def described_prior(self) -> dict[str, Any]:
         """The prior as it stands in a model file and in the parameters digest."""
         described: dict[str, Any] = {"prior": self.prior}
-        return described | {"groups": [group.description() for group in self.groups]} if self.groups else described
+        if self.groups:
+            described["groups"] = [group.description() for group in self.groups]
+        if self.gains is not None:
+            described["gains"] = self.gains.description()
+        return described
 
     def parameters_digest(self) -> bytes:
         """Names all that entropy decoding depends on: prior, geometry, exact networks, tables, medians, thresholds."""
@@ -110,18 +118,21 @@ def group_network(number: int, part: str) -> str:
     return f"y{number}.{part}"
 
 
+#: The network of models of variable rate that says how far a symbol's value moves towards zero.
+OFFSET = "quantisation_offset"
 CHANNEL_CONTEXT, CONTEXT_PREDICTION, ENTROPY_PARAMETERS = "channel_context", "context_prediction", "entropy_parameters"
 
 
-def network_names(prior: str, groups: tuple[Group, ...]) -> tuple[set[str], set[str]]:
+def network_names(prior: str, groups: tuple[Group, ...], gains: bool) -> tuple[set[str], set[str]]:
     """Names a model's networks must have, and may have besides."""
     if prior == FACTORIZED:
         return {"g_a", "g_s"}, set()
     names = {"g_a", "g_s", "h_a", "h_s"}
+    allowed = {OFFSET} if gains else set()
     for number, group in enumerate(groups):
         names |= {group_network(number, CHANNEL_CONTEXT)} if group.takes else set()
         names |= {group_network(number, CONTEXT_PREDICTION)} if group.context != NO_CONTEXT else set()
-    return names, {group_network(number, ENTROPY_PARAMETERS) for number in range(len(groups))}
+    return names, allowed | {group_network(number, ENTROPY_PARAMETERS) for number in range(len(groups))}
 
 
 def canonical_json(value: Any) -> str:
@@ -153,7 +164,12 @@ def parts_from_description(description: Mapping[str, Any], tensors: Mapping[str,
     if prior not in PRIORS:
         raise UnsupportedModel(f"prior {prior!r} is not one of {', '.join(PRIORS)}")
     groups = groups_from_description(description["groups"]) if prior == CONTEXT_MODEL else ()
-    required, allowed = network_names(prior, groups)
+    gains = None
+    if "gains" in description and prior != FACTORIZED:
+        described = description["gains"]
+        rates = {name: tensors[name] for name in TENSORS}
+        gains = Gains(**rates, bound=described["bound"], z_tables=described["z_tables"])
+    required, allowed = network_names(prior, groups, gains is not None)
     names = set(description["networks"])
     if not required <= names <= required | allowed:
         raise UnsupportedModel(f"the networks of {prior} are {', '.join(sorted(required))}, not {', '.join(names)}")
@@ -165,7 +181,7 @@ def parts_from_description(description: Mapping[str, Any], tensors: Mapping[str,
     if not all(isinstance(text, str) and len(text) <= MAX_TEXT and text.isprintable() for text in texts.values()):
         raise UnsupportedModel(f"a text is longer than {MAX_TEXT} characters, or not printable")
     tables = CdfTables(*(tensors[f"tables.{name}"].numpy() for name in ("cdf", "lengths", "offsets")))
-    return ModelParts(prior, networks, tables, tensors["medians"], tensors["thresholds"], groups, texts)
+    return ModelParts(prior, networks, tables, tensors["medians"], tensors["thresholds"], groups, gains, texts)
 
 
 def _problem(parts: ModelParts) -> str | None:
@@ -198,14 +214,35 @@ def _hyperprior_problem(parts: ModelParts) -> str | None:
         return f"h_a scales by {analysis.scale} and h_s by {synthesis.scale}"
     if analysis.channels != (channels, len(parts.medians)) or synthesis.channels[0] != len(parts.medians):
         return f"h_a maps {analysis.channels} channels and h_s {synthesis.channels}, with {len(parts.medians)} medians"
-    if parts.tables.rows != len(parts.thresholds) + 1 + len(parts.medians):
+    sets = len(parts.gains) if parts.gains is not None and parts.gains.z_tables else 1
+    if parts.tables.rows != len(parts.thresholds) + 1 + sets * len(parts.medians):
         return f"{parts.tables.rows} table rows, {len(parts.thresholds)} thresholds, {len(parts.medians)} medians"
     if sum(group.channels for group in parts.coded_groups) != channels:
         return f"the groups' channels are not the {channels} of y"
+    if parts.gains is not None:
+        problem = _gains_problem(parts, parts.gains)
+        if problem:
+            return problem
     for number, group in enumerate(parts.coded_groups):
         problem = _group_problem(parts, number, group)
         if problem:
             return f"group {number}: {problem}"
+    return None
+
+
+def _gains_problem(parts: ModelParts, gains: Gains) -> str | None:
+    problem = gains.problem()
+    if problem:
+        return problem
+    offset = parts.networks.get(OFFSET)
+    if offset is not None and (offset.channels != (2, 1) or not _is_pointwise(offset)):
+        return "the quantisation offset does not map a scale and a gain to an offset"
+    bias = gains.context_bias.shape[1]
+    contexts = [number for number, group in enumerate(parts.coded_groups) if group.context != NO_CONTEXT]
+    if bias and [parts.networks[group_network(number, CONTEXT_PREDICTION)].channels[1] for number in contexts] != [
+        bias
+    ]:
+        return f"context biases of {bias} channels do not fit the context prediction"
     return None
 
 

@@ -34,7 +34,8 @@ def net(architecture: str, n: int = 8, m: int = 12) -> Any:
     if architecture.startswith("elic"):
         made = cls(n, m, [*GROUPS[:-1], m - sum(GROUPS[:-1])]).eval()
     else:
-        made = (cls(n) if architecture.startswith("cheng") else cls(n, m)).eval()
+        more = {"vr_entbttlnck": True} if architecture == "mbt2018-mean-vbr" else {}
+        made = (cls(n) if architecture.startswith("cheng") else cls(n, m, **more)).eval()
     anatomy = dissect(made)
     with torch.no_grad():
         _last(made.g_a).weight *= 30
@@ -47,6 +48,11 @@ def net(architecture: str, n: int = 8, m: int = 12) -> Any:
                 _last(module).weight *= 12 if name.endswith("entropy_parameters") else 4
                 if name.endswith("entropy_parameters"):
                     _last(module).bias += 2 * torch.rand(len(_last(module).bias))
+        if hasattr(made, "Gain"):
+            made.QuantABCD[-1].weight *= 0.5
+            made.QuantABCD[-1].bias += 0.1
+            if hasattr(made, "gayn2zqstep"):
+                made.gayn2zqstep[-2].bias += 1
         medians = anatomy.bottleneck.quantiles
         medians += torch.rand(medians.shape[0], 1, 1) - 0.5
     made.update()

@@ -116,7 +116,12 @@ def test_large_drift_is_contained_and_told(architecture: str, monkeypatch: pytes
 def test_doubts_are_elements_near_thresholds() -> None:
     gaussian = Gaussian(torch.tensor([1000, 2000, 50000]), ("scales",))
     scales = torch.tensor([[1000.0, 1000.0001, 1500, 49999.99, 50000.01, -3000, 1999.9999]], dtype=torch.float64)
-    rows, _, doubts = gaussian(scales)
+    parameters = gaussian(scales)
+    rows = parameters.rows
+
+    def doubts(tolerance: float) -> torch.Tensor:
+        return gaussian.doubtful(parameters.scales, rows, tolerance)
+
     assert rows.tolist() == [[0, 1, 1, 2, 3, 0, 1]]
     assert doubts(1e-6).tolist() == [[1, 0, 1, 3, 2, 0, 2]]
     assert doubts(1e-12).tolist() == rows.tolist() or doubts(1e-12).tolist() == [[1, 1, 1, 2, 3, 0, 1]]

@@ -36,6 +36,9 @@ def encode(
     mode: Annotated[
         str, typer.Option(help="exact: the same latents everywhere. native: entropy parameters in float32, checked.")
     ] = "exact",
+    quality: Annotated[
+        int | None, typer.Option(help="Index of the rate, from 0, for models of variable rate; the middle one.")
+    ] = None,
     model: ModelOption = None,
     force: ForceOption = False,
     max_pixels: PixelsOption = DEFAULT_PIXELS,
@@ -53,11 +56,14 @@ def encode(
         factor = f"{coder.factor}, the model's downsampling factor"
         raise UsageError(f"--tile {tile} is not a positive multiple of {factor}, up to {MAX_TILE}")
 
+    if quality is not None and not 0 <= quality < coder.qualities:
+        raise UsageError(f"--quality {quality} is not one of the model's: 0 to {coder.qualities - 1}")
+
     def one(pair: tuple[Path, Path]) -> int:
         source, target = pair
         with named(source), _pillows_limit(max_pixels):
             picture = read_input(source) if source == STANDARD else source
-            data = encode_picture(picture, coder, tile=tile, mode=mode, max_pixels=max_pixels)
+            data = encode_picture(picture, coder, tile=tile, mode=mode, quality=quality, max_pixels=max_pixels)
         write_output(target, data)
         return FINE
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from robuststream.codec import DEFAULT_TILE, decode, encode
-from robuststream.errors import DamagedStream, ImageError, RobustStreamError
+from robuststream.codec import DEFAULT_TILE, decode_batch, encode_batch
+from robuststream.errors import DamagedStream, ImageError
 from robuststream.model import Model
 
 
@@ -25,15 +24,24 @@ class RobustCodec(nn.Module):
 
     Args:
         model: a frozen model. `to(device)` moves the transforms of this codec, not those of `model` itself.
-        tile, mode: as in `robuststream.encode`.
+        tile, mode, quality: as in `robuststream.encode`.
         strict: raise where a string is damaged; else conceal what is lost, with a DamageWarning.
     """
 
-    def __init__(self, model: Model, tile: int = DEFAULT_TILE, *, mode: str = "exact", strict: bool = True) -> None:
+    def __init__(
+        self,
+        model: Model,
+        tile: int = DEFAULT_TILE,
+        *,
+        mode: str = "exact",
+        quality: int | None = None,
+        strict: bool = True,
+    ) -> None:
         super().__init__()
         self.model = model
         self.tile = tile
         self.mode = mode
+        self.quality = quality
         self.strict = strict
         # Evaluation code asks a module's first parameter where the module is, and of which type.
         self.place = nn.Parameter(torch.empty(0, device=model.device), requires_grad=False)
@@ -48,15 +56,12 @@ class RobustCodec(nn.Module):
             `strings`, a list of one list with a stream (bytes) for each picture, and `shape`, torch.Size (H, W).
 
         Raises:
-            ImageError: `x` is no such batch, or cannot be coded. ValueError: the tile or mode is not possible.
+            ImageError: `x` is no such batch, or cannot be coded. ValueError: tile, mode or quality is not possible.
         """
         if x.ndim != 4 or not len(x) or x.shape[1] != 3 or not x.is_floating_point():
             what = f"{tuple(x.shape)}, {x.dtype}".replace("torch.", "")
             raise ImageError(f"a tensor of shape {what}: float (B, 3, H, W) in [0, 1] is needed")
-        streams = []
-        for number, picture in enumerate(x):
-            with _about(number):
-                streams.append(encode(picture, self.model, tile=self.tile, mode=self.mode))
+        streams = encode_batch(list(x), self.model, tile=self.tile, mode=self.mode, quality=self.quality)
         return {"strings": [streams], "shape": x.shape[2:]}
 
     def decompress(self, strings: Sequence[Sequence[bytes]], shape: Sequence[int]) -> dict[str, Tensor]:
@@ -71,20 +76,14 @@ class RobustCodec(nn.Module):
         """
         if len(strings) != 1 or not strings[0]:
             raise ValueError(f"{len(strings)} lists of strings: one is needed, of the streams that compress returned")
-        pictures = []
-        for number, data in enumerate(strings[0]):
-            with _about(number):
-                pictures.append(self._decode(data, shape))
+        pictures = [decoded.tensor for decoded in decode_batch(strings[0], self.model, strict=self.strict)]
+        for number, pixels in enumerate(pictures):
+            if pixels.shape[1:] != tuple(shape):
+                raise DamagedStream(
+                    f"picture {number}: the stream's size is {tuple(pixels.shape[1:])}, and {tuple(shape)} was asked "
+                    "for: string and shape do not belong together"
+                )
         return {"x_hat": torch.stack(pictures).to(self.place)}
-
-    def _decode(self, data: bytes, shape: Sequence[int]) -> Tensor:
-        pixels = decode(data, self.model, strict=self.strict).tensor
-        if pixels.shape[1:] != tuple(shape):
-            raise DamagedStream(
-                f"the stream's size is {tuple(pixels.shape[1:])}, and {tuple(shape)} was asked for: string and shape "
-                "do not belong together"
-            )
-        return pixels
 
     def update(self, scale_table: Tensor | None = None, force: bool = False, update_quantiles: bool = False) -> bool:
         """False, as from a CompressAI module that has its tables: a frozen model's do not change."""
@@ -107,12 +106,3 @@ class RobustCodec(nn.Module):
         if self.place.device != self.model.device:
             self.model = Model(self.model.parts, self.place.device)
         return self
-
-
-@contextmanager
-def _about(number: int) -> Iterator[None]:
-    """Errors inside say which picture of the batch they are about."""
-    try:
-        yield
-    except RobustStreamError as error:
-        raise type(error)(f"picture {number}: {error}") from error

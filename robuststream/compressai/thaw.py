@@ -21,11 +21,12 @@ def thaw(model: Model) -> nn.Module:
     tables and medians are: the module cannot be trained on, nor estimate rates with `forward`.
 
     Raises:
-        UnsupportedModel: compressai is not installed, or the model has a context model: a frozen model does not say
-            which class it came from, and several share one prior.
+        UnsupportedModel: compressai is not installed, or the model has a context model or variable rate: a frozen
+            model does not say which class it came from, and several share one prior.
     """
-    if model.parts.prior == CONTEXT_MODEL:
-        raise UnsupportedModel(f"{model.name}: models with context cannot be thawed; keep the module they came from")
+    if model.parts.prior == CONTEXT_MODEL or model.parts.gains is not None:
+        what = "models with context or variable rate cannot be thawed"
+        raise UnsupportedModel(f"{model.name}: {what}; keep the module they came from")
     try:
         from compressai import models
     except ImportError as error:

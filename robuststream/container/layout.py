@@ -100,6 +100,7 @@ NAME_BYTES = 64
 
 #: Tags with bit 0 set are critical: a decoder that does not know one refuses the stream.
 TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS, TAG_MODE, TAG_COLOUR, TAG_CHECKPOINTS = 1, 3, 5, 7, 9, 11, 13
+TAG_QUALITY = 15
 TAG_NAME, TAG_METADATA = 2, 4
 
 
@@ -117,6 +118,8 @@ def build_header(header: Header) -> bytes:
         fields[TAG_COLOUR] = NUMBER.build(header.colour)
     if header.checkpoints != 1:
         fields[TAG_CHECKPOINTS] = NUMBER.build(header.checkpoints)
+    if header.quality:
+        fields[TAG_QUALITY] = NUMBER.build(header.quality)
     if header.model_name:
         # A hint only: a name that is too long is cut, at a character's border.
         fields[TAG_NAME] = header.model_name.encode()[:NAME_BYTES].decode(errors="ignore").encode()
@@ -153,7 +156,7 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
     if tags != sorted(set(tags)):
         raise ValueError("fields out of order or repeated")
     for tag in tags:
-        if tag & 1 and tag > TAG_CHECKPOINTS:
+        if tag & 1 and tag > TAG_QUALITY:
             raise UnsupportedVersion(
                 f"the stream (format {major}.{minor}) needs header field {tag}, which this release does not know: "
                 "use a newer robuststream"
@@ -176,6 +179,7 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
         mode=Mode(mode),
         colour=Colour(colour),
         checkpoints=NUMBER.parse(fields.get(TAG_CHECKPOINTS, b"\1")),
+        quality=NUMBER.parse(fields.get(TAG_QUALITY, b"\0")),
         metadata_packets=NUMBER.parse(fields.get(TAG_METADATA, b"\0")),
         model_name=fields.get(TAG_NAME, b"")[:NAME_BYTES].decode(errors="replace"),
         version=(major, minor),

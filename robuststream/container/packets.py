@@ -92,6 +92,7 @@ class Header(TileLayout):
         tile: side of a square tile, in pixels.
         parameters_digest: 16 bytes; names the entropy networks and CDF tables (spec/model.md, section 6).
         synthesis_digest: 16 bytes; names the synthesis transform.
+        quality: index of the gain, in models of variable rate.
         checkpoints: how many checkpoints each tile carries (0 for factorized priors, else 1).
         metadata_packets: how many METADATA packets belong to the stream.
         model_name: an untrusted hint for messages, at most 64 bytes in UTF-8.
@@ -103,6 +104,7 @@ class Header(TileLayout):
     mode: Mode = Mode.EXACT
     colour: Colour = Colour.RGB
     checkpoints: int = 1
+    quality: int = 0
     metadata_packets: int = 0
     model_name: str = ""
     version: tuple[int, int] = (MAJOR, MINOR)

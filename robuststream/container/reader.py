@@ -156,6 +156,10 @@ class _Reader:
         if not any(found.order or found.unknown for found in streams.values()):
             begin = f"they begin with {self.data[:8].hex(' ')}" if self.data else "the input is empty"
             raise NotARobustStream(f"no robuststream packet in {len(self.data)} bytes ({begin})")
+        if any(packet.kind == Kind.UNIT for found in streams.values() for packet in found.unknown):
+            raise DamagedStream(
+                "this is a packed CompressAI unit and no stream of tiles: use robuststream.compressai.unpack"
+            )
         tiles = sum(len(found.tiles) for found in streams.values())
         raise DamagedStream(
             f"no HEADER packet survived in {len(self.data)} bytes ({tiles} intact tiles stand without one)"

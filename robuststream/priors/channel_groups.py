@@ -15,9 +15,9 @@ from torch import Tensor
 from robuststream.priors.autoregressive import RASTER_SCAN
 from robuststream.priors.checkerboard import CHECKERBOARD, CHECKERBOARD_ODD
 from robuststream.priors.context import Order
-from robuststream.priors.gaussian import CHUNKS, Runner
+from robuststream.priors.gaussian import CHUNKS
 from robuststream.priors.hyperprior import LatentCoder
-from robuststream.priors.walk import Select, Walk
+from robuststream.priors.walk import Runner, Select, Walk
 
 NO_CONTEXT = "none"
 ORDERS: dict[str, Order] = {

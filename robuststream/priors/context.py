@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from robuststream.networks.fixedpoint import saturate
 from robuststream.networks.graph import Network
-from robuststream.priors.gaussian import Doubts, Gaussian, Runner
-from robuststream.priors.walk import Select, Walk
+from robuststream.priors.gaussian import Gaussian
+from robuststream.priors.walk import Runner, Select, Walk
 
 #: Rows and columns, int64 (P,) each, of the places a step codes, in coding order.
 Places = tuple[Tensor, Tensor]
@@ -45,10 +46,19 @@ class SpatialContext:
         taps: rows and columns away from a place that `prediction` takes.
         channels: of the latent.
         reach: how far the kernel reaches.
+        order: which places are coded in which step.
+        bias: float64 (C,) at 2^-12, added to the context; None for nothing.
     """
 
     def __init__(
-        self, gaussian: Gaussian, prediction: Runner, taps: Places, channels: int, reach: int, order: Order
+        self,
+        gaussian: Gaussian,
+        prediction: Runner,
+        taps: Places,
+        channels: int,
+        reach: int,
+        order: Order,
+        bias: Tensor | None = None,
     ) -> None:
         self._gaussian = gaussian
         self._prediction = prediction
@@ -56,6 +66,7 @@ class SpatialContext:
         self._channels = channels
         self._reach = reach
         self._order = order
+        self._bias = bias
 
     def code(self, walk: Walk, side: Tensor, part: Select) -> Tensor:
         tiles, _, height, width = side.shape
@@ -69,15 +80,12 @@ class SpatialContext:
                 context = torch.zeros_like(context)
             inputs = [side[:, :, rows, columns], context]
             inputs = inputs[::-1] if self._order.context_first else inputs
-            cdf_rows, means, doubts = self._gaussian(torch.cat(inputs).unsqueeze(0))
+            parameters = self._gaussian(torch.cat(inputs).unsqueeze(0)).rearranged(_tiles_first)
 
             def select(latent: Tensor, rows: Tensor = rows, columns: Tensor = columns) -> Tensor:
                 return part(latent)[:, :, rows, columns]
 
-            def doubtful(tolerance: float, doubts: Doubts = doubts) -> Tensor:
-                return _tiles_first(doubts(tolerance))
-
-            decoded = walk.code("y", select, _tiles_first(cdf_rows), _tiles_first(means), doubtful)
+            decoded = parameters.code(walk, select)
             known[:, :, rows + reach, columns + reach] = decoded.transpose(0, 1)
         return known[:, :, reach : reach + height, reach : reach + width].transpose(0, 1)
 
@@ -89,12 +97,13 @@ class SpatialContext:
         down, across = self._taps
         near = known[:, :, self._reach + rows + down[:, None], self._reach + columns + across[:, None]]
         gathered = near.transpose(1, 2).reshape(-1, near.shape[1], near.shape[3])
-        return self._prediction(gathered.unsqueeze(0))[0]
+        context = self._prediction(gathered.unsqueeze(0))[0]
+        return context if self._bias is None else saturate(context + self._bias[:, None, None])
 
 
 def _tiles_first(x: Tensor) -> Tensor:
     """(1, C, T, P) to (T, C, P)."""
-    return x[0].transpose(0, 1) if x.ndim else x
+    return x[0].transpose(0, 1)
 
 
 def gathered(prediction: Network, order: Order) -> tuple[Network, Places]:

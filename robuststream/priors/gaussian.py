@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from robuststream.networks.fixedpoint import ONE
-
-#: An exact network, or a native one: integers (or real numbers) in units of 2^-12 to the same, float64.
-Runner = Callable[[Tensor], Tensor]
-
-#: Given a tolerance, the CDF rows that elements might have had at the encoder (priors/repair.py).
-Doubts = Callable[[float], Tensor]
+from robuststream.priors.gain import Gain
+from robuststream.priors.quantiser import Quantiser
+from robuststream.priors.walk import WHOLE, Runner, Select, Walk
 
 SCALES, MEANS = "scales", "means"
 #: The orders in which a network may give its outputs, named as in CompressAI's GaussianConditionalLatentCodec.
 CHUNKS = ((SCALES, MEANS), (MEANS, SCALES), (SCALES,))
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What elements are coded with: tensors of one shape, coding order being their memory order when coded."""
+
+    rows: Tensor
+    means: Tensor
+    scales: Tensor
+    gaussian: Gaussian
+
+    def rearranged(self, move: Callable[[Tensor], Tensor]) -> Parameters:
+        return Parameters(move(self.rows), move(self.means), move(self.scales), self.gaussian)
+
+    def code(self, walk: Walk, part: Select) -> Tensor:
+        """Take a step of y with these parameters."""
+
+        def doubts(tolerance: float) -> Tensor:
+            return self.gaussian.doubtful(self.scales, self.rows, tolerance).reshape(self.rows.shape[0], -1)
+
+        return walk.code("y", part, self.rows, self.means, doubts, self.gaussian.quantiser(self.scales))
 
 
 class Gaussian:
@@ -27,23 +46,32 @@ class Gaussian:
         thresholds: int32 (L - 1,) at 2^-12: row k is for scales in (k-1-th, k-th].
         chunks: one of CHUNKS.
         network: entropy parameters from what is known, or None where that is already all.
+        gain: of the quality index, in models of variable rate.
     """
 
-    def __init__(self, thresholds: Tensor, chunks: Sequence[str], network: Runner | None = None) -> None:
+    def __init__(
+        self, thresholds: Tensor, chunks: Sequence[str], network: Runner | None = None, gain: Gain | None = None
+    ) -> None:
         self._thresholds = thresholds.double()
         self._chunks = tuple(chunks)
         self._network = network
+        self._gain = gain
         self.rows = len(thresholds) + 1
 
-    def __call__(self, known: Tensor) -> tuple[Tensor, Tensor, Doubts]:
-        """(B, P, ...) to rows and means, both (B, C, ...), and what else the rows may be."""
+    def __call__(self, known: Tensor) -> Parameters:
+        """(B, P, ...) to the parameters of (B, C, ...)."""
         values = known if self._network is None else self._network(known)
         parts = dict(zip(self._chunks, values.chunk(len(self._chunks), dim=1), strict=True))
-        scales, means = parts[SCALES], parts.get(MEANS, torch.zeros((), dtype=torch.float64))
+        scales, means = parts[SCALES], parts.get(MEANS)
+        if self._gain is not None:
+            scales = self._gain.scales(scales)
         rows = self.indexes(scales)
-        return rows, means, lambda tolerance: self._doubtful(scales, rows, tolerance)
+        return Parameters(rows, torch.zeros_like(scales) if means is None else means, scales, self)
 
-    def _doubtful(self, scales: Tensor, rows: Tensor, tolerance: float) -> Tensor:
+    def quantiser(self, scales: Tensor) -> Quantiser:
+        return WHOLE if self._gain is None else self._gain.quantiser(scales)
+
+    def doubtful(self, scales: Tensor, rows: Tensor, tolerance: float) -> Tensor:
         """The other row of each element whose scale is that near a threshold, relative to it or to 1; else its own."""
         slack = tolerance * scales.abs().clamp(min=ONE)
         below, above = self.indexes(scales - slack), self.indexes(scales + slack)

@@ -11,10 +11,12 @@ from typing import Protocol
 
 from torch import Tensor
 
+from robuststream.networks.fixedpoint import ONE
 from robuststream.networks.floating import FloatingNetwork
 from robuststream.priors.factorized import channel_rows
-from robuststream.priors.gaussian import Gaussian, Runner
-from robuststream.priors.walk import Select, Walk, everything, integers
+from robuststream.priors.gaussian import Gaussian
+from robuststream.priors.quantiser import Uniform
+from robuststream.priors.walk import Runner, Select, Walk, everything, integers
 
 
 class LatentCoder(Protocol):
@@ -34,7 +36,7 @@ class Parallel:
         self._gaussian = gaussian
 
     def code(self, walk: Walk, side: Tensor, part: Select) -> Tensor:
-        return walk.code("y", part, *self._gaussian(side))
+        return self._gaussian(side).code(walk, part)
 
     def steps(self, height: int, width: int) -> int:
         return 1
@@ -50,6 +52,7 @@ class Hyperprior:
         first_row: of the entropy bottleneck among the CDF rows.
         factor: y pixels per z pixel.
         latent: codes y.
+        z_step: quantisation step of z, in units of 2^-12.
     """
 
     checkpoints = 1
@@ -62,12 +65,14 @@ class Hyperprior:
         first_row: int,
         factor: int,
         latent: LatentCoder,
+        z_step: int = ONE,
     ) -> None:
         self._hyper_analysis = hyper_analysis
         self._hyper_synthesis = hyper_synthesis
         self._medians = medians
         self._first_row = first_row
         self._latent = latent
+        self._quantiser = Uniform(z_step)
         self.hyper_factor = factor
 
     def analyse(self, y: Tensor) -> Mapping[str, Tensor]:
@@ -76,7 +81,7 @@ class Hyperprior:
     def walk(self, walk: Walk, height: int, width: int) -> Tensor:
         factor = self.hyper_factor
         rows, medians = channel_rows(self._medians, self._first_row, walk.tiles, height // factor, width // factor)
-        z_hat = walk.code("z", everything, rows, medians)
+        z_hat = walk.code("z", everything, rows, medians, quantiser=self._quantiser)
         walk.checkpoint()
         side = self._hyper_synthesis(z_hat)
         return integers(self._latent.code(walk, side, everything))

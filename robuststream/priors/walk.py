@@ -26,17 +26,20 @@ from torch import Tensor
 from robuststream.entropy import rans
 from robuststream.entropy.coder import REASONS, TileDecoder, TileEncoder
 from robuststream.entropy.tables import CdfTables
-from robuststream.networks.fixedpoint import LIMIT, ONE, saturate
 from robuststream.priors.digest import ContextDigest
+from robuststream.priors.quantiser import Quantiser, Uniform
 from robuststream.priors.repair import repaired_rows
 
 Select = Callable[[Tensor], Tensor]
 Rows = npt.NDArray[np.uint16]
-#: Given a tolerance, rows that elements might have had at the encoder.
+#: An exact network, or a native one: integers (or real numbers) in units of 2^-12 to the same, float64.
+Runner = Callable[[Tensor], Tensor]
+#: Given a tolerance, rows (T, n) that elements might have had at the encoder.
 Doubts = Callable[[float], Tensor]
 
 #: Of a tile in native mode, and the most steps a prior may have whose rows can be repaired one by one.
 MAX_DIGESTS = 12
+WHOLE = Uniform()
 
 
 def everything(latent: Tensor) -> Tensor:
@@ -86,7 +89,15 @@ class Walk(ABC):
         self._native_steps = native_steps
         self._steps_taken = 0
 
-    def code(self, latent: str, select: Select, rows: Tensor, means: Tensor, doubts: Doubts | None = None) -> Tensor:
+    def code(
+        self,
+        latent: str,
+        select: Select,
+        rows: Tensor,
+        means: Tensor,
+        doubts: Doubts | None = None,
+        quantiser: Quantiser = WHOLE,
+    ) -> Tensor:
         """Take one step.
 
         Args:
@@ -95,9 +106,10 @@ class Walk(ABC):
             rows: CDF row of each element, integers (T, ...); the coding order is its memory order.
             means: in units of 2^-12 (T, ...): integers in exact mode.
             doubts: what else the rows may be, for repair in native mode.
+            quantiser: what symbols stand for; steps of 1 where not given.
 
         Returns:
-            sat(symbol * 2^12 + mean), float64 (T, ...): integers in exact mode.
+            The latents, such as sat(symbol * 2^12 + mean), float64 (T, ...): integers in exact mode.
         """
         shape = rows.shape
         row_array = rows.reshape(self.tiles, -1).to(torch.int32).numpy().astype(np.uint16)
@@ -106,8 +118,8 @@ class Walk(ABC):
             self.digest.update(row_array, mean_array.to(torch.int32).numpy())
         else:
             row_array = self._native_step(latent, row_array, doubts)
-        symbols = self._symbols(latent, select, row_array, mean_array)
-        return saturate(torch.from_numpy(symbols).double() * ONE + mean_array).reshape(shape)
+        symbols = self._symbols(latent, select, row_array, mean_array, quantiser)
+        return quantiser.values(torch.from_numpy(symbols).double(), mean_array).reshape(shape)
 
     def _native_step(self, latent: str, rows: Rows, doubts: Doubts | None) -> Rows:
         before = self.digest.values
@@ -130,7 +142,9 @@ class Walk(ABC):
         """z is complete."""
 
     @abstractmethod
-    def _symbols(self, latent: str, select: Select, rows: Rows, means: Tensor) -> npt.NDArray[np.int32]:
+    def _symbols(
+        self, latent: str, select: Select, rows: Rows, means: Tensor, quantiser: Quantiser
+    ) -> npt.NDArray[np.int32]:
         """This step's symbols, int32 (T, n)."""
 
 
@@ -163,13 +177,11 @@ class EncodingWalk(Walk):
         self._recorded.append(self.digest.values)
         return rows
 
-    def _symbols(self, latent: str, select: Select, rows: Rows, means: Tensor) -> npt.NDArray[np.int32]:
+    def _symbols(
+        self, latent: str, select: Select, rows: Rows, means: Tensor, quantiser: Quantiser
+    ) -> npt.NDArray[np.int32]:
         target = select(self._targets[latent]).reshape(self.tiles, -1).double()
-        symbols = torch.round(target - means / ONE)
-        # Within these, neither the saturation of latents nor a decoder's limit on symbols (2^13) ever acts.
-        symbols = torch.maximum(symbols, torch.ceil((-LIMIT - means) / ONE))
-        symbols = torch.minimum(symbols, torch.floor((LIMIT - means) / ONE))
-        return self.coder.code(rows, symbols.to(torch.int32).numpy())
+        return self.coder.code(rows, quantiser.symbols(target, means).to(torch.int32).numpy())
 
     def checkpoint(self) -> None:
         self.coder.mark()
@@ -237,7 +249,9 @@ class DecodingWalk(Walk):
         self.repaired[tile] = True
         return True
 
-    def _symbols(self, latent: str, select: Select, rows: Rows, means: Tensor) -> npt.NDArray[np.int32]:
+    def _symbols(
+        self, latent: str, select: Select, rows: Rows, means: Tensor, quantiser: Quantiser
+    ) -> npt.NDArray[np.int32]:
         return self.coder.code(rows)
 
     def checkpoint(self) -> None:

@@ -114,7 +114,7 @@ def test_packet_header_damaged_in_any_bit_or_cut_anywhere_is_none():
 
 
 def test_kinds_say_whether_they_may_be_skipped():
-    assert {kind for kind in Kind if is_critical(kind)} == {Kind.HEADER, Kind.TILE}
+    assert {kind for kind in Kind if is_critical(kind)} == {Kind.HEADER, Kind.TILE, Kind.UNIT}
     assert kind_name(Kind.INDEX) == "INDEX"
     assert kind_name(0x58) == "kind 0x58"
 

@@ -27,6 +27,7 @@ def test_json_form_is_plain_and_complete():
         "mode": "exact",
         "colour": "grey",
         "checkpoints": 1,
+        "quality": 0,
         "metadata_packets": 0,
         "model_name": "käse",
         "version": "1.0",

@@ -1,0 +1,73 @@
+"""From latents to symbols and back (spec/format.md, sections 15 and 15.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from robuststream.networks.fixedpoint import LIMIT, ONE, saturate
+
+#: Gains and their inverses are integers at this many fraction bits.
+GAIN_BITS = 16
+#: A gained quantiser's encoder goes no further; a decoder takes up to 2^13.
+MAX_GAINED_SYMBOL = 1 << 12
+
+
+class Quantiser(Protocol):
+    def symbols(self, target: Tensor, means: Tensor) -> Tensor:
+        """What an encoder codes for latents `target` (in units of 1), given means (2^-12): whole float64 numbers."""
+
+    def values(self, symbols: Tensor, means: Tensor) -> Tensor:
+        """The latents that symbols stand for, float64 at 2^-12."""
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """sat(symbol * step + mean), the step in units of 2^-12."""
+
+    step: int = ONE
+
+    def symbols(self, target: Tensor, means: Tensor) -> Tensor:
+        symbols = torch.round((target - means / ONE) * (ONE / self.step))
+        # Within these, neither the saturation of latents nor a decoder's limit on symbols (2^13) ever acts.
+        symbols = torch.maximum(symbols, torch.ceil((-LIMIT - means) / self.step))
+        return torch.minimum(symbols, torch.floor((LIMIT - means) / self.step))
+
+    def values(self, symbols: Tensor, means: Tensor) -> Tensor:
+        return saturate(symbols * self.step + means)
+
+
+@dataclass(frozen=True)
+class Gained:
+    """A step of 1 / gain, and a symbol's value moved towards zero by an offset.
+
+    F. Kamisli, F. Racapé, H. Choi, arXiv:2402.18930.
+
+    Attributes:
+        gain, inverse: integers at 2^-16.
+        offsets: at 2^-12, of each element; its own for symbols that are not 0.
+        exact: values are integers.
+    """
+
+    gain: int
+    inverse: int
+    offsets: Tensor
+    exact: bool
+
+    def symbols(self, target: Tensor, means: Tensor) -> Tensor:
+        symbols = torch.round((target - means / ONE) * (self.gain * 2.0**-GAIN_BITS))
+        return symbols.clamp(-MAX_GAINED_SYMBOL, MAX_GAINED_SYMBOL)
+
+    def values(self, symbols: Tensor, means: Tensor) -> Tensor:
+        offsets = self.offsets.reshape(symbols.shape)
+        moved = symbols * ONE + torch.sign(symbols) * offsets
+        return saturate(scaled(moved, self.inverse, self.exact) + means)
+
+
+def scaled(x: Tensor, factor: int, exact: bool) -> Tensor:
+    """x times factor * 2^-16; in exact mode floor(x * factor * 2^-16 + 1/2), saturated."""
+    product = x * (factor * 2.0**-GAIN_BITS)
+    return saturate(torch.floor(product + 0.5)) if exact else product
