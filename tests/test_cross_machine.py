@@ -21,6 +21,13 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.parametrize("machine", ["AVX2", "SSE4.1"])
+def test_native_mode_is_never_silent(streams: Path, machine: str) -> None:
+    (line,) = cross_machine._decode_child(machine, streams, "native")
+    assert line["silent"] is False
+    assert line["same"] or line["drifted"]
+
+
 @pytest.mark.parametrize("machine", cross_machine.MACHINES)
 def test_latents_are_identical(streams: Path, machine: str) -> None:
     lines = cross_machine._decode_child(machine, streams, "robuststream")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bars import common, exactness, large, rate, speed
+from bars import common, context, exactness, large, native, rate, speed
 
 BARS = {
     "exactness": exactness.exactness,
@@ -27,6 +27,11 @@ BARS = {
     "rate-distortion": rate.rate_distortion,
     "large": large.large,
     "startup": speed.startup,
+    "context-speed": context.context_speed,
+    "context-exactness": context.context_exactness,
+    "context-rate": context.context_rate,
+    "native": native.native,
+    "drift": native.drift,
 }
 
 

@@ -1,9 +1,13 @@
 """Do latents decode the same elsewhere? Streams from one machine, checked on another, CompressAI's codec beside them.
 
     python tools/cross_machine.py encode DIR PHOTO...     # on one machine: streams, hashes, CompressAI's strings
-    python tools/cross_machine.py decode DIR [settings]   # on another: one line per picture and codec
+    python tools/cross_machine.py decode DIR [settings]   # on another: one line per picture
     python tools/cross_machine.py matrix PHOTO...         # both, in child processes that are "other machines":
                                                           # instruction sets, threads, oneDNN, batching, order of sums
+
+The model is the bundled one, a model file (`--model`), or one of tools/bars/small.py (`--small NAME FOLDER`); DIR
+remembers which. `--device cuda` runs the transforms, and all of CompressAI's codec, there; `--tf32` lets CompressAI's
+use it. `decode --codec` picks the codec: robuststream (exact), native, compressai, control.
 
 `matrix` prints one row per pair of machines, and a control: the same networks in float64 without rounding.
 """
@@ -18,17 +22,21 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 import robuststream as rs
 from robuststream.codec import read_stream, synthesise
 from robuststream.compressai import thaw
+from robuststream.container.report import Outcome
 from robuststream.images import read_picture
-from robuststream.latents import BATCH, decode_latents
+from robuststream.latents import BATCH, DecodedLatents, decode_latents
 from robuststream.networks import exact
 from robuststream.networks.fixedpoint import FRACTION_BITS, ONE
 from robuststream.networks.floating import elementwise
@@ -58,38 +66,83 @@ def main() -> None:
     one = commands.add_parser("encode")
     one.add_argument("directory", type=Path)
     one.add_argument("photos", type=Path, nargs="+")
+    one.add_argument("--device", default="cpu")
+    one.add_argument("--tf32", action="store_true")
+    _add_source(one)
     two = commands.add_parser("decode")
     two.add_argument("directory", type=Path)
-    two.add_argument("--codec", choices=("robuststream", "compressai", "control"), default="robuststream")
+    two.add_argument("--codec", choices=("robuststream", "native", "compressai", "control"), default="robuststream")
     two.add_argument("--device", default="cpu")
     two.add_argument("--threads", type=int)
-    for flag in ("--no-onednn", "--one-by-one", "--permute"):
+    for flag in ("--no-onednn", "--one-by-one", "--permute", "--tf32"):
         two.add_argument(flag, action="store_true")
     three = commands.add_parser("matrix")
     three.add_argument("photos", type=Path, nargs="+")
     three.add_argument("--json", action="store_true")
+    _add_source(three)
     arguments = parser.parse_args()
     if arguments.command == "encode":
-        encode(arguments.directory, arguments.photos)
+        encode(arguments)
     elif arguments.command == "decode":
         decode(arguments)
     else:
-        rows = matrix(arguments.photos)
+        rows = matrix(arguments.photos, _source_arguments(vars(arguments)))
         print(json.dumps(rows, indent=1) if arguments.json else table(rows))
 
 
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="a model file")
+    parser.add_argument("--small", nargs=2, metavar=("NAME", "FOLDER"), help="a model that tools/bars/small.py trained")
+
+
+def _source_arguments(source: dict[str, Any]) -> list[str]:
+    for name in ("model", "small"):
+        if source.get(name):
+            given = source[name]
+            return [f"--{name}", *([given] if isinstance(given, str) else given)]
+    return []
+
+
+def _load(source: dict[str, Any], device: str) -> tuple[rs.Model, Any]:
+    """The model, and CompressAI's net of it (None where there is only a model file that cannot be thawed)."""
+    if source.get("small"):
+        from bars import small
+
+        net, model = small.load(source["small"][0], Path(source["small"][1]))
+        return (model if device == "cpu" else rs.Model(model.parts, device)), net.to(device)
+    model = rs.load_model(source.get("model"), device=device)
+    net = None if model.parts.groups or model.parts.gains else thaw(model).to(device)
+    return model, net
+
+
 @torch.no_grad()
-def encode(directory: Path, photos: list[Path]) -> None:
+def encode(arguments: argparse.Namespace) -> None:
+    directory = arguments.directory
     directory.mkdir(parents=True, exist_ok=True)
-    model = rs.load_model()
-    net: Any = thaw(model)
-    for photo in photos:
-        data = rs.encode(photo, model)
-        (directory / f"{photo.stem}.robs").write_bytes(data)
-        (directory / f"{photo.stem}.sha256").write_text(_hash(rs.decode(data, model).latents))
-        x = _padded(read_picture(photo).pixels, model.factor)
-        out = net.compress(x)
-        torch.save({**out, "x_hat": net.decompress(**out)["x_hat"]}, directory / f"{photo.stem}.pt")
+    source = {"model": arguments.model, "small": arguments.small}
+    (directory / "source.json").write_text(json.dumps(source))
+    _allow_tf32(arguments.tf32)
+    model, net = _load(source, arguments.device)
+    for photo in arguments.photos:
+        for mode in ("exact", "native"):
+            data = rs.encode(photo, model, mode=mode)
+            (directory / f"{photo.stem}.{mode}.robs").write_bytes(data)
+            latents = rs.decode(data, model).latents
+            if mode == "exact":
+                (directory / f"{photo.stem}.sha256").write_text(_hash(latents))
+            else:
+                torch.save(latents, directory / f"{photo.stem}.native.pt")
+        if net is not None:
+            x = _padded(read_picture(photo).pixels, model.factor).to(arguments.device)
+            out = net.compress(x)
+            x_hat = net.decompress(out["strings"], out["shape"])["x_hat"].cpu()
+            torch.save(
+                {"strings": out["strings"], "shape": out["shape"], "x_hat": x_hat}, directory / f"{photo.stem}.pt"
+            )
+
+
+def _allow_tf32(allowed: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
 def _padded(pixels: torch.Tensor, factor: int) -> torch.Tensor:
@@ -104,44 +157,73 @@ def decode(arguments: argparse.Namespace) -> None:
         torch.set_num_threads(arguments.threads)
     if arguments.permute:
         exact.F = PermutedSums()
-    decoders = {"robuststream": decode_robuststream, "compressai": decode_compressai, "control": decode_control}
+    _allow_tf32(arguments.tf32)
+    decoders = {
+        "robuststream": decode_robuststream,
+        "native": decode_native,
+        "compressai": decode_compressai,
+        "control": decode_control,
+    }
     with torch.backends.mkldnn.flags(enabled=False) if arguments.no_onednn else contextlib.nullcontext():
-        model = rs.load_model(device=arguments.device)
-        for path in sorted(arguments.directory.glob("*.robs")):
-            outcome = decoders[arguments.codec](path, model, arguments)
-            print(json.dumps({"photo": path.stem, "codec": arguments.codec, **outcome}), flush=True)
+        source = json.loads((arguments.directory / "source.json").read_text())
+        model, net = _load(source, arguments.device)
+        for path in sorted(arguments.directory.glob("*.exact.robs")):
+            stem = path.name.removesuffix(".exact.robs")
+            outcome = decoders[arguments.codec](arguments.directory / stem, model, net, arguments)
+            print(json.dumps({"photo": stem, "codec": arguments.codec, **outcome}), flush=True)
 
 
-def decode_robuststream(path: Path, model: rs.Model, arguments: argparse.Namespace) -> dict[str, Any]:
+def _decoded(path: Path, model: rs.Model, arguments: argparse.Namespace) -> DecodedLatents:
     stream = read_stream(path.read_bytes())
     grid = Grid.of(stream.header, model.latent_stride, model.factor)
     decoded = decode_latents(stream, model, grid, batch=1 if arguments.one_by_one else BATCH)
     if arguments.device != "cpu":
         synthesise(decoded.latents, model, grid)
-    same = _hash(decoded.latents) == path.with_suffix(".sha256").read_text() and decoded.report.exact
+    return decoded
+
+
+def decode_robuststream(stem: Path, model: rs.Model, net: Any, arguments: argparse.Namespace) -> dict[str, Any]:
+    decoded = _decoded(stem.with_name(f"{stem.name}.exact.robs"), model, arguments)
+    same = _hash(decoded.latents) == stem.with_name(f"{stem.name}.sha256").read_text() and decoded.report.exact
     return {"same": bool(same)}
 
 
-def decode_compressai(path: Path, model: rs.Model, arguments: argparse.Namespace) -> dict[str, Any]:
-    net: Any = thaw(model).to(arguments.device)
-    saved = torch.load(path.with_suffix(".pt"), weights_only=True)
+def decode_native(stem: Path, model: rs.Model, net: Any, arguments: argparse.Namespace) -> dict[str, Any]:
+    """`drifted`: tiles whose parameters differed, found by their digests. `silent`: other latents, no word of it."""
+    decoded = _decoded(stem.with_name(f"{stem.name}.native.robs"), model, arguments)
+    expected = torch.load(stem.with_name(f"{stem.name}.native.pt"), weights_only=True)
+    outcomes = [tile.outcome for tile in decoded.report.tiles]
+    # Means are float32: they may differ in the last of twelve bits where every symbol is the encoder's.
+    same = bool((decoded.latents - expected).abs().max() <= 8)
+    verified = bool(decoded.report.verified)
+    drifted = sum(outcome != Outcome.VERIFIED for outcome in outcomes)
+    repaired = sum(outcome == Outcome.REPAIRED for outcome in outcomes)
+    return {"same": same and verified, "silent": verified and not same, "drifted": drifted, "repaired": repaired}
+
+
+def decode_compressai(stem: Path, model: rs.Model, net: Any, arguments: argparse.Namespace) -> dict[str, Any]:
+    saved = torch.load(stem.with_name(f"{stem.name}.pt"), weights_only=False)
     x_hat = net.decompress(saved["strings"], saved["shape"])["x_hat"].cpu()
     error = torch.mean((x_hat - saved["x_hat"]) ** 2).item()
     psnr = 99.0 if error == 0 else min(99.0, -10 * torch.log10(torch.tensor(error)).item())
     return {"same": psnr >= BROKEN_DB, "psnr": psnr}
 
 
-def decode_control(path: Path, model: rs.Model, arguments: argparse.Namespace) -> dict[str, Any]:
+def decode_control(stem: Path, model: rs.Model, net: Any, arguments: argparse.Namespace) -> dict[str, Any]:
     """The entropy networks in float64 without rounding: does even that differ? A hash, compared by the parent."""
-    stream = read_stream(path.read_bytes())
-    grid = Grid.of(stream.header, model.latent_stride, model.factor)
-    inputs: list[torch.Tensor] = []
-    network = model.prior._hyper_synthesis
-    model.prior._hyper_synthesis = lambda z_hat: (inputs.append(z_hat), network(z_hat))[1]
-    decode_latents(stream, model, grid, batch=1 if arguments.one_by_one else BATCH)
-    model.prior._hyper_synthesis = network
-    outputs = torch.cat([_unrounded(network, z_hat).flatten() for z_hat in inputs])
-    return {"hash": _hash(outputs)}
+    inputs: list[tuple[exact.ExactNetwork, torch.Tensor]] = []
+    run = exact.ExactNetwork.__call__
+
+    def recording(network: exact.ExactNetwork, x: torch.Tensor) -> torch.Tensor:
+        inputs.append((network, x))
+        return run(network, x)
+
+    exact.ExactNetwork.__call__ = recording
+    try:
+        _decoded(stem.with_name(f"{stem.name}.exact.robs"), model, arguments)
+    finally:
+        exact.ExactNetwork.__call__ = run
+    return {"hash": _hash(torch.cat([_unrounded(network, x).flatten() for network, x in inputs]))}
 
 
 def _unrounded(network: exact.ExactNetwork, x: torch.Tensor) -> torch.Tensor:
@@ -182,21 +264,22 @@ class PermutedSums:
         return torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(7))
 
 
-def matrix(photos: list[Path]) -> list[dict[str, Any]]:
-    """Every encoder against every decoder; CompressAI and the control from the default encoder only."""
+def matrix(
+    photos: list[Path], source: Sequence[str] = (), beside: Sequence[str] = tuple(MACHINES)
+) -> list[dict[str, Any]]:
+    """Every encoder against every decoder; CompressAI and the control from the default encoder only, on `beside`."""
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         for encoder in ENCODERS:
             directory = Path(temporary) / encoder
-            _child(encoder, ["encode", str(directory), *map(str, photos)])
+            _child(encoder, ["encode", str(directory), *map(str, photos), *source])
             control: dict[str, str] = {}
             for decoder in MACHINES:
                 row: dict[str, Any] = {"encoder": encoder, "decoder": decoder, "photos": len(photos)}
                 lines = _decode_child(decoder, directory, "robuststream")
                 row["identical"] = sum(line["same"] for line in lines)
-                if encoder == "default":
-                    lines = _decode_child(decoder, directory, "compressai")
-                    row["compressai_broken"] = len(photos) - sum(line["same"] for line in lines)
+                if encoder == "default" and decoder in beside:
+                    row |= _beside(decoder, directory, len(photos))
                     lines = _decode_child(decoder, directory, "control")
                     hashes = {line["photo"]: line["hash"] for line in lines}
                     control = control or hashes
@@ -205,6 +288,29 @@ def matrix(photos: list[Path]) -> list[dict[str, Any]]:
                 print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return rows
+
+
+def native_matrix(photos: list[Path], source: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """CompressAI and native mode, encoded under default kernels, decoded under AVX2 and SSE4.1."""
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(temporary)
+        _child("default", ["encode", str(directory), *map(str, photos), *source])
+        for decoder in ("AVX2", "SSE4.1"):
+            rows.append({"encoder": "default", "decoder": decoder, "photos": len(photos)})
+            rows[-1] |= _beside(decoder, directory, len(photos))
+    return rows
+
+
+def _beside(decoder: str, directory: Path, photos: int) -> dict[str, Any]:
+    """What CompressAI and native mode make of it."""
+    theirs, lines = (_decode_child(decoder, directory, codec) for codec in ("compressai", "native"))
+    return {
+        "compressai_broken": photos - sum(line["same"] for line in theirs),
+        "native_drifted": sum(line["drifted"] > 0 for line in lines),
+        "native_broken": sum(not line["same"] for line in lines),
+        "native_silent": sum(line["silent"] for line in lines),
+    }
 
 
 def _decode_child(decoder: str, directory: Path, codec: str) -> list[dict[str, Any]]:
@@ -224,14 +330,14 @@ def _child(machine: str, arguments: list[str], may_crash: bool = False) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| encoded with | decoded with | robuststream: identical | CompressAI: broken | unrounded float64: differs |",
-        "|---|---|---|---|---|",
+        "| encoded with | decoded with | exact: identical | CompressAI: broken | native: drift found | native: broken "
+        "| native: silent | unrounded float64: differs |",
+        "|---|---|---|---|---|---|---|---|",
     ]
+    beside = ("compressai_broken", "native_drifted", "native_broken", "native_silent", "control_differs")
     for row in rows:
-        total = row["photos"]
-        broken = f"{row['compressai_broken']} of {total}" if "compressai_broken" in row else "–"
-        differs = f"{row['control_differs']} of {total}" if "control_differs" in row else "–"
-        lines.append(f"| {row['encoder']} | {row['decoder']} | {row['identical']} of {total} | {broken} | {differs} |")
+        cells = [f"{row[name]} of {row['photos']}" if name in row else "–" for name in ("identical", *beside)]
+        lines.append(f"| {row['encoder']} | {row['decoder']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
