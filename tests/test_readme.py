@@ -9,11 +9,12 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 import robuststream as rs
 from robuststream.cli import main
 from robuststream.modelstore import BUNDLED, DEFAULT
-from tests.small import SAMPLE
+from tests.small import SAMPLE, net
 
 README = Path("README.md").read_text()
 
@@ -25,13 +26,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_ten_lines_of_python(folder: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_python_lines(folder: Path) -> None:
+    ten, more = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict[str, object] = {}
-    exec(code, names)
+    exec(ten, names)
     assert (folder / "decoded.png").exists()
     assert isinstance(names["out"], rs.Decoded)
     assert names["out"].report.exact
+    for name in ("a.png", "b.png"):
+        shutil.copy(folder / "photo.png", folder / name)
+    names["net"], names["x"] = net("mbt2018-mean"), torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        exec(more, names)
+    assert names["streams"] == [names["data"]] * 2
 
 
 def test_shell_lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
