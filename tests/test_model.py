@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from compressai import models
 from compressai.models import MeanScaleHyperprior
 from compressai.models.video import ScaleSpaceFlow
 
@@ -224,3 +225,15 @@ def test_the_bundled_models_say_whose_they_are() -> None:
     assert "CC BY-SA" in bundled.parts.texts["licence"]
     assert "CID22" in bundled.parts.texts["attribution"]
     assert bundled.parameters_digest.hex() in (modelstore.BUNDLED / "README.md").read_text()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_sizes_of_the_zoo(architecture: str) -> None:
+    torch.manual_seed(1)
+    cls = getattr(models, ARCHITECTURES[architecture][0])
+    made = cls(**({"N": 192} if architecture.startswith("cheng") else {"N": 192, "M": 320})).eval()
+    made.update()
+    frozen = rs.freeze(made)
+    out = rs.decode(rs.encode(picture(64, 64), frozen), frozen, strict=True)
+    assert out.report.exact
+    assert all(bound.bits < 53 for bounds in frozen.bounds.values() for bound in bounds)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 import robuststream as rs
 from robuststream.codec import analyse
+from robuststream.container.packets import Mode
 from robuststream.images import read_picture
 from robuststream.modelparts import ModelParts
 from robuststream.priors.autoregressive import wavefronts
@@ -38,34 +39,57 @@ CONTEXT = [
 ]
 
 
-def symbols(target: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    return np.round(target - mean / 4096).astype(np.int64)
+class Rate:
+    """A quality index in whole numbers; where the rate is not variable, gains of 1 and no offsets."""
+
+    def __init__(self, parts: ModelParts, quality: int) -> None:
+        self.gain = self.inverse = 1 << 16
+        self.z_step, self.bound, self.offset, self.bias = 4096, 0, None, 0
+        if parts.gains is not None:
+            self.gain, self.inverse = int(parts.gains.gains[quality]), int(parts.gains.inverse_gains[quality])
+            self.z_step, self.bound = int(parts.gains.z_steps[quality]), parts.gains.bound
+            self.offset = parts.networks.get("quantisation_offset")
+            bias = parts.gains.context_bias[quality].numpy().astype(np.int64)
+            self.bias = bias if len(bias) else 0
+
+    def scales(self, scales: np.ndarray) -> np.ndarray:
+        return scales * self.gain + (1 << 15) >> 16
+
+    def value(self, y: np.ndarray, mean: np.ndarray, scales: np.ndarray) -> np.ndarray:
+        symbol = np.round((y - mean / 4096) * (self.gain / 65536)).astype(np.int64)
+        moved = symbol * 4096
+        if self.offset is not None:
+            inputs = np.stack((np.maximum(scales, self.bound), np.full(scales.shape, round(self.gain / 16))))
+            moved += np.sign(symbol) * oracle.run(self.offset, inputs[None, :, None])[0, 0, 0]
+        return (moved * self.inverse + (1 << 15) >> 16) + mean
 
 
-def reference(parts: ModelParts, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def reference(parts: ModelParts, y: np.ndarray, z: np.ndarray, quality: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """y_hat and the CDF rows of one tile, place by place in the order of the scan that gives each model its name."""
+    rate = Rate(parts, quality)
     medians = parts.medians.numpy().astype(np.int64)[:, None, None]
-    side = oracle.run(parts.networks["h_s"], (symbols(z, medians) * 4096 + medians)[None])[0]
+    z_symbols = np.round((z - medians / 4096) * (4096 / rate.z_step)).astype(np.int64)
+    side = oracle.run(parts.networks["h_s"], (z_symbols * rate.z_step + medians)[None])[0]
     y_hat = np.zeros(y.shape, np.int64)
     rows = np.zeros(y.shape, np.int64)
     first = 0
-    for number, group in enumerate(parts.groups):
-        starts = np.cumsum([0, *(other.channels for other in parts.groups)])
+    for number, group in enumerate(parts.coded_groups):
+        starts = np.cumsum([0, *(other.channels for other in parts.coded_groups)])
         known = side
         if group.takes:
             before = np.concatenate([y_hat[starts[other] : starts[other + 1]] for other in group.takes])
             context = oracle.run(parts.networks[f"y{number}.channel_context"], before[None])[0]
             known = np.concatenate((context, side))
         here = slice(first, first + group.channels)
-        _group(parts, number, known, y[here], y_hat[here], rows[here])
+        _group(parts, number, known, y[here], y_hat[here], rows[here], rate)
         first += group.channels
     return y_hat, rows
 
 
 def _group(
-    parts: ModelParts, number: int, known: np.ndarray, y: np.ndarray, y_hat: np.ndarray, rows: np.ndarray
+    parts: ModelParts, number: int, known: np.ndarray, y: np.ndarray, y_hat: np.ndarray, rows: np.ndarray, rate: Rate
 ) -> None:
-    group = parts.groups[number]
+    group = parts.coded_groups[number]
     height, width = y.shape[1:]
     places = [(i, j) for i in range(height) for j in range(width)]
     anchors: list[tuple[int, int]] = []
@@ -80,34 +104,37 @@ def _group(
     for i, j in places:
         here = known[:, i, j]
         if prediction is not None:
-            context = oracle.run(prediction, y_hat[None])[0][:, i, j]
+            context = oracle.run(prediction, y_hat[None])[0][:, i, j] + rate.bias
             if (i, j) in anchors:
                 context *= 0
             here = np.concatenate((here, context) if group.context == "raster-scan" else (context, here))
         values = here if network is None else oracle.run(network, here[None, :, None, None])[0, :, 0, 0]
         chunks = dict(zip(group.chunks, np.split(values, len(group.chunks)), strict=True))
         mean = chunks.get("means", np.zeros(group.channels, np.int64))
-        rows[:, i, j] = (parts.thresholds.numpy()[None] < chunks["scales"][:, None]).sum(axis=1)
-        y_hat[:, i, j] = symbols(y[:, i, j], mean) * 4096 + mean
+        scales = rate.scales(chunks["scales"])
+        rows[:, i, j] = (parts.thresholds.numpy()[None] < scales[:, None]).sum(axis=1)
+        y_hat[:, i, j] = rate.value(y[:, i, j], mean, scales)
 
 
-def equals_reference(frozen: rs.Model, size: tuple[int, int] = (64, 128)) -> np.ndarray:
+def equals_reference(frozen: rs.Model, quality: int = 0) -> np.ndarray:
     """Encode two tiles in lock-step; each must be what the loop gives it alone. Returns the rows met."""
+    size = (64, 128)
     image = picture(*size)
+    prior = frozen.prior_for(Mode.EXACT, quality)
     grid = Grid(size[1], size[0], 64, frozen.latent_stride, frozen.factor)
     y = analyse(read_picture(image).pixels, frozen, grid)
     pieces = torch.stack([y[(slice(None), *grid.latent_box(index).slices())] for index in range(grid.tiles)])
-    targets = frozen.prior.analyse(pieces)
+    targets = prior.analyse(pieces)
     walk = EncodingWalk(frozen.tables, frozen.parameters_digest, targets)
-    y_hat = frozen.prior.walk(walk, 4, 4)
+    y_hat = prior.walk(walk, 4, 4)
     met = []
     for tile in range(grid.tiles):
         expected, rows = reference(
-            frozen.parts, targets["y"][tile].double().numpy(), targets["z"][tile].double().numpy()
+            frozen.parts, targets["y"][tile].double().numpy(), targets["z"][tile].double().numpy(), quality
         )
         assert (y_hat[tile].numpy() == expected).all()
         met.append(rows)
-    out = rs.decode(rs.encode(image, frozen, tile=64), frozen, strict=True)
+    out = rs.decode(rs.encode(image, frozen, tile=64, quality=quality), frozen, strict=True)
     boxes = [grid.latent_box(index) for index in range(grid.tiles)]
     assert all(torch.equal(out.latents[(slice(None), *box.slices())], y_hat[i]) for i, box in enumerate(boxes))
     return np.unique(np.concatenate(met))
@@ -117,6 +144,12 @@ def equals_reference(frozen: rs.Model, size: tuple[int, int] = (64, 128)) -> np.
 def test_tiles_in_lock_step_equal_a_plain_loop(architecture: str) -> None:
     met = equals_reference(model(architecture))
     assert len(met) > 8, "the sample meets too few rows to prove anything"
+
+
+@pytest.mark.parametrize("architecture", ["bmshj2018-hyperprior-vbr", "mbt2018-mean-vbr", "mbt2018-vbr"])
+@pytest.mark.parametrize("quality", [0, 3, 7])
+def test_variable_rate_equals_a_plain_loop(architecture: str, quality: int) -> None:
+    equals_reference(model(architecture), quality)
 
 
 @pytest.mark.parametrize("architecture", [*CONTEXT, "mbt2018-mean"])
