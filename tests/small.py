@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,11 @@ import torch
 from compressai import models
 
 import robuststream as rs
-from robuststream.architectures import ARCHITECTURES, dissect
+from robuststream.architectures import ARCHITECTURES
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+
+from bars.small import spread
 
 SAMPLE = "robuststream/samples/dog.png"
 
@@ -36,31 +42,8 @@ def net(architecture: str, n: int = 8, m: int = 12) -> Any:
     else:
         more = {"vr_entbttlnck": True} if architecture == "mbt2018-mean-vbr" else {}
         made = (cls(n) if architecture.startswith("cheng") else cls(n, m, **more)).eval()
-    anatomy = dissect(made)
-    with torch.no_grad():
-        _last(made.g_a).weight *= 30
-        if anatomy.hyper is not None:
-            _last(anatomy.hyper[0]).weight *= 20
-            last = _last(anatomy.hyper[1])
-            last.weight *= 10
-            # Random entropy parameters of many layers are near 0: spread them over the tables.
-            for name, module in anatomy.networks.items():
-                _last(module).weight *= 12 if name.endswith("entropy_parameters") else 4
-                if name.endswith("entropy_parameters"):
-                    _last(module).bias += 2 * torch.rand(len(_last(module).bias))
-        if hasattr(made, "Gain"):
-            made.QuantABCD[-1].weight *= 0.5
-            made.QuantABCD[-1].bias += 0.1
-            if hasattr(made, "gayn2zqstep"):
-                made.gayn2zqstep[-2].bias += 1
-        medians = anatomy.bottleneck.quantiles
-        medians += torch.rand(medians.shape[0], 1, 1) - 0.5
-    made.update()
+    spread(made)
     return made
-
-
-def _last(module: Any) -> Any:
-    return [layer for layer in module.modules() if isinstance(layer, (torch.nn.Conv2d, torch.nn.ConvTranspose2d))][-1]
 
 
 @lru_cache

@@ -76,7 +76,9 @@ def _summary(report: StreamReport) -> Table:
         "tiles": f"{header.tiles} ({header.columns} x {header.rows}) of {header.tile} x {header.tile} pixels",
         "bytes": f"{report.file_bytes} ({bits:.3f} bit per pixel): {report.entropy_bytes} entropy coded, "
         f"{report.metadata_bytes} metadata, {framing} framing and damage",
-        "format": ".".join(map(str, header.version)) + f", mode {header.mode.name.lower()}",
+        "format": ".".join(map(str, header.version))
+        + f", mode {header.mode.name.lower()}"
+        + (f", quality {header.quality}" if header.quality else ""),
         "stream": report.stream_id,
         "model": f"{one_line(header.model_name) or 'no name'} (a hint; its digests count)",
         "parameters": header.parameters_digest.hex(),
