@@ -52,7 +52,7 @@ class Anatomy:
         conditionals: the GaussianConditionals of y.
         hyper: h_a and h_s.
         absolute: h_a takes |y|.
-        groups: of y's channels, for context models.
+        groups: of y's channels, for context models; a single one has all of them, however many it says.
         networks: the groups' networks: module and number of input channels, by name. None where the number is
             that of everything known there.
     """
@@ -118,7 +118,7 @@ def _latent_codec(name: str, codec: Any) -> Anatomy:
     _expect(hyper, "HyperLatentCodec", "the latent codec of z")
     anatomy = Anatomy(name, CONTEXT_MODEL, hyper.entropy_bottleneck, hyper=(hyper.h_a, hyper.h_s))
     if not _is_compressai(y, "ChannelGroupsLatentCodec"):
-        anatomy.groups = (_group(anatomy, 0, y, channels=_channels(y, hyper.h_s), takes=()),)
+        anatomy.groups = (_group(anatomy, 0, y, channels=0, takes=()),)
         return anatomy
     groups = []
     for number, channels in enumerate(y.groups):
@@ -155,16 +155,6 @@ def _group(anatomy: Anatomy, number: int, codec: Any, channels: int, takes: tupl
         anatomy.networks[group_network(number, ENTROPY_PARAMETERS)] = parameters
     anatomy.conditionals.append(inner.gaussian_conditional)
     return Group(channels, chunks, context, takes)
-
-
-def _channels(codec: Any, hyper_synthesis: nn.Module) -> int:
-    """Of y, where it is a single group."""
-    if hasattr(codec, "context_prediction"):
-        return int(codec.context_prediction.in_channels)
-    own = codec.entropy_parameters
-    last = hyper_synthesis if isinstance(own, nn.Identity) else own
-    outputs: list[Any] = [module.out_channels for module in last.modules() if hasattr(module, "out_channels")]
-    return int(outputs[-1]) // len(codec.chunks)
 
 
 def _taken_groups(codec: Any, number: int) -> tuple[int, ...]:

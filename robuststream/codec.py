@@ -93,13 +93,13 @@ def encode_batch(
     """
     model = model or load_model()
     modes = {member.name.lower(): member for member in Mode}
-    if mode not in modes:
+    if not isinstance(mode, str) or mode not in modes:
         raise ValueError(f"mode {mode!r} is not known: use 'exact' or 'native'")
-    if not 0 < tile <= MAX_TILE or tile % model.factor:
+    if not isinstance(tile, int) or not 0 < tile <= MAX_TILE or tile % model.factor:
         factor = f"{model.factor}, the model's downsampling factor"
         raise ValueError(f"tile {tile} is not a positive multiple of {factor}, up to {MAX_TILE}")
     quality = model.qualities // 2 if quality is None else quality
-    if not 0 <= quality < model.qualities:
+    if not isinstance(quality, int) or not 0 <= quality < model.qualities:
         raise ValueError(f"quality {quality} is not one of the model's: 0 to {model.qualities - 1}")
     model.prior_for(modes[mode])
     headers, metadata, latents = [], [], []
@@ -248,7 +248,7 @@ def read_source(data: Source) -> bytes:
 def analyse(pixels: Tensor, model: Model, grid: Grid) -> Tensor:
     """The latents y, float32 (M, h, w), of pixels (3, H, W), padded by repeating the last row and column."""
     latents = grid.latents
-    y = torch.empty((model.channels, latents.height, latents.width))
+    y = torch.empty((model.channels, latents.height, latents.width), dtype=torch.float32)
     halo = analysis_halo(model.analysis.network)
     for window in windows(latents):
         wide = window.grown(halo, halo, latents)
@@ -265,7 +265,7 @@ def analyse(pixels: Tensor, model: Model, grid: Grid) -> Tensor:
 
 def synthesise(latents: Tensor, model: Model, grid: Grid) -> Tensor:
     """Pixels, float32 (3, H, W) in [0, 1], of latents, int32 (M, h, w) at 2^-12; the padding is cut off."""
-    tensor = torch.empty((3, grid.height, grid.width))
+    tensor = torch.empty((3, grid.height, grid.width), dtype=torch.float32)
     halo = synthesis_halo(model.synthesis.network)
     for window in windows(grid.latents):
         target = window.scaled(grid.stride).clipped(grid.pixels)

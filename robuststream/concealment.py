@@ -43,7 +43,6 @@ def fill_missing(latents: Tensor, grid: Grid, outcomes: Mapping[int, Outcome]) -
 def pixel_mask(grid: Grid, outcomes: Mapping[int, Outcome], synthesis: Network) -> npt.NDArray[np.uint8]:
     """uint8 (H, W) of Mask values."""
     mask = np.full((grid.height, grid.width), Mask.EXACT, np.uint8)
-    before, after = synthesis_reach(synthesis)
     values = {
         Outcome.REPAIRED: Mask.REPAIRED,
         Outcome.UNPROVEN: Mask.UNPROVEN,
@@ -51,6 +50,9 @@ def pixel_mask(grid: Grid, outcomes: Mapping[int, Outcome], synthesis: Network) 
         Outcome.MISSING: Mask.MISSING,
     }
     marked = {index: values[outcome] for index, outcome in outcomes.items() if outcome in values}
+    if not marked:
+        return mask
+    before, after = synthesis_reach(synthesis)
     for index, value in marked.items():
         if value == Mask.REPAIRED:
             continue  # as good as undamaged: what it reaches is not touched by a loss

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +58,19 @@ def freeze(
         UnsupportedModel: another architecture, or layers or weights that have no exact form.
     """
     dissect(net)  # before anything is copied: most refusals come of it
-    whole: Any = copy.deepcopy(net).cpu().eval()
+    try:
+        whole: Any = copy.deepcopy(net).cpu().float().eval()
+    except Exception as error:  # a module may hold what cannot be copied: hooks' tensors of old reparametrisations
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnsupportedModel(f"{type(net).__name__} cannot be copied ({reason})") from error
     anatomy = dissect(whole)
     gains = freeze_gains(whole) if hasattr(whole, "Gain") else None
     tables, thresholds = _tables(whole, anatomy, gains)
     analysis = trace("g_a", whole.g_a, 3)
     channels = analysis.channels[1]
     networks: dict[str, Network | LiveNetwork] = {"g_a": analysis}
+    if len(anatomy.groups) == 1:
+        anatomy.groups = (replace(anatomy.groups[0], channels=channels),)
     networks["g_s"] = trace("g_s", whole.g_s, channels)
     if anatomy.hyper is not None:
         analysis = trace("h_a", anatomy.hyper[0], channels)
@@ -117,7 +124,7 @@ def freeze_checkpoint(
             variable = {"vr_entbttlnck": True} if any(key.startswith("gayn2zqstep") for key in state) else {}
             net = cls.from_state_dict(state, **variable)
     except (KeyError, RuntimeError, TypeError, AttributeError, AssertionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2]) or type(error).__name__
         raise UnsupportedModel(f"{checkpoint}: does not hold a {architecture} ({reason})") from error
     return freeze(net, name=name, licence=licence, attribution=attribution)
 
@@ -203,7 +210,8 @@ def _tables(net: Any, anatomy: Anatomy, gains: Gains | None) -> tuple[CdfTables,
     conditional = anatomy.conditionals[0]
     for other in anatomy.conditionals[1:]:
         same = other._quantized_cdf.equal(conditional._quantized_cdf)
-        if not same or not other.scale_table.equal(conditional.scale_table):
+        bounds = [float(model.lower_bound_scale.bound) for model in (other, conditional)]
+        if not same or not other.scale_table.equal(conditional.scale_table) or bounds[0] != bounds[1]:
             raise UnsupportedModel("the groups of y have different Gaussian tables: they would have to share one")
     thresholds = quantise(conditional.scale_table[:-1], FRACTION_BITS)
     # CompressAI raises scales to a bound before it compares: thresholds below the bound always lie below the scale.

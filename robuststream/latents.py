@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robuststream.container.layout import WORD
+from robuststream.container.layout import WORD, digest_seed
 from robuststream.container.packets import Mode, Tile
 from robuststream.container.reader import Stream
 from robuststream.container.report import Finding, Outcome, Rule, StreamReport
@@ -51,7 +51,7 @@ def encode_all(
     for box, group in by_shape(boxes, _together(batch, mode)):
         pieces = torch.stack([pictures[key[0]][0][(slice(None), *boxes[key].slices())] for key in group])
         steps = prior.steps(box.height, box.width) if mode == Mode.NATIVE else None
-        walk = EncodingWalk(model.tables, model.parameters_digest, prior.analyse(pieces), steps)
+        walk = EncodingWalk(model.tables, digest_seed(model.parameters_digest, quality), prior.analyse(pieces), steps)
         prior.walk(walk, box.height, box.width)
         try:
             coded = walk.coder.finish()
@@ -138,7 +138,7 @@ def decode_all(streams: Sequence[tuple[Stream, Grid]], model: Model, batch: int 
         for box, group in by_shape(boxes, _together(batch, mode)):
             tiles = [decodings[number].waiting[index] for number, index in group]
             steps = prior.steps(box.height, box.width) if mode == Mode.NATIVE else None
-            walk = DecodingWalk(model.tables, model.parameters_digest, tiles, steps)
+            walk = DecodingWalk(model.tables, digest_seed(model.parameters_digest, quality), tiles, steps)
             decoded = prior.walk(walk, box.height, box.width)
             for position, (number, index) in enumerate(group):
                 repaired = bool(walk.repaired[position])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from robuststream.modelparts import (
     parts_from_description,
 )
 from robuststream.networks.exact import ExactNetwork
-from robuststream.networks.fixedpoint import ONE, LayerBound
+from robuststream.networks.fixedpoint import ONE, prove
 from robuststream.networks.floating import FloatingNetwork
 from robuststream.networks.graph import Network
 from robuststream.networks.native import NativeNetwork
@@ -68,9 +67,8 @@ class Model:
         self.tables = parts.tables
         self.latent_stride = parts.networks["g_s"].scale[0]
         self.channels = parts.networks["g_s"].channels[0]
-        self._exact = (
-            {} if parts.live_names else {name: ExactNetwork(parts.network(name)) for name in parts.exact_names}
-        )
+        #: The proof of exactness, layer by layer, of each network that yields entropy parameters.
+        self.bounds = {} if parts.live_names else {name: prove(parts.network(name)) for name in parts.exact_names}
         self.qualities = 1 if parts.gains is None else len(parts.gains)
         self._makers = {mode: PriorMaker(parts, mode, self.device) for mode in Mode}
         #: What modes and quality indexes share of a prior: its geometry, and what an encoder codes.
@@ -79,15 +77,12 @@ class Model:
         self.parameters_digest = parts.parameters_digest()
         self.synthesis_digest = parts.synthesis_digest()
 
-    @property
-    def bounds(self) -> Mapping[str, list[LayerBound]]:
-        """The proof of exactness, layer by layer, of each network that yields entropy parameters."""
-        return {name: network.bounds for name, network in self._exact.items()}
-
     def known_answer(self) -> str:
         """SHA-256 of what the exact networks make of a fixed input: equal on every machine that may decode."""
         digest = hashlib.sha256()
-        for network in self._exact.values():
+        for name in self.bounds:
+            # Made for this and let go: each holds its weights in float64.
+            network = ExactNetwork(self.parts.network(name))
             channels = network.network.channels[0]
             # Symbols from -8 to 8, without a pattern that a kernel's blocking could hide behind.
             ramp = np.arange(channels * 16, dtype=np.int64)
@@ -148,8 +143,9 @@ class Model:
             model = cls(parts_from_description(description, tensors), device)
             named = [description[name] for name in ("parameters_digest", "synthesis_digest", "known_answer")]
             computed = [model.parameters_digest.hex(), model.synthesis_digest.hex(), model.known_answer()]
-        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise UnsupportedModel(f"{source}: not a valid model file ({error}): get a whole copy of it") from error
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UnsupportedModel(f"{source}: not a valid model file ({reason}): get a whole copy of it") from error
         except UnsupportedModel as error:
             raise UnsupportedModel(f"{source}: {error}") from error
         if computed[0] != named[0]:
@@ -158,8 +154,9 @@ class Model:
             raise UnsupportedModel(f"{source}: its synthesis transform does not have the digest it names: damaged file")
         if computed[2] != named[2]:
             raise UnsupportedModel(
-                f"{source}: the known-answer test fails: this machine does not compute the exact networks exactly, "
-                "so nothing is decoded on it. Please report it with your CPU and torch version"
+                f"{source}: the known-answer test fails: either the file's own answer is damaged, or this machine does "
+                "not compute the exact networks exactly, so nothing is decoded on it. Try another copy; if it fails as "
+                "well, please report it with your CPU and torch version"
             )
         return model
 
@@ -237,7 +234,9 @@ class PriorMaker:
         pointwise, taps = gathered(parts.network(name), order)
         reach = parts.network(name).layers[0].tensors["weight"].shape[2] // 2
         bias = gain.context_bias if gain is not None and len(gain.context_bias) else None
-        return SpatialContext(gaussian, self._runner(name, pointwise), taps, group.channels, reach, order, bias)
+        prediction = self._runner(name, pointwise)
+        channels = group.channels, pointwise.channels[1]
+        return SpatialContext(gaussian, prediction, taps, *channels, reach, order, bias)
 
     def _runner(self, name: str, network: Network | None = None) -> Runner:
         if name not in self._runners:

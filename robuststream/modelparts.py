@@ -20,12 +20,11 @@ from robuststream.priors.channel_groups import NO_CONTEXT, ORDERS, Group, groups
 from robuststream.priors.context import prediction_problem
 from robuststream.priors.gain import TENSORS, Gains
 from robuststream.priors.gaussian import CHUNKS
-from robuststream.windows import needed
 
 FORMAT = 1
 MAX_TEXT = 4096
-#: Of one network; also limits what the known answer takes.
-MAX_SCALE = 64
+#: Of y, for each pixel; CompressAI's have 1.25 at most.
+MAX_LATENTS = 64
 
 FACTORIZED, SCALE_HYPERPRIOR, MEAN_SCALE_HYPERPRIOR = "factorized", "scale-hyperprior", "mean-scale-hyperprior"
 CONTEXT_MODEL = "context-model"
@@ -178,8 +177,6 @@ def parts_from_description(description: Mapping[str, Any], tensors: Mapping[str,
         for name, layers in description["networks"].items()
     }
     texts = description["texts"]
-    if not all(isinstance(text, str) and len(text) <= MAX_TEXT and text.isprintable() for text in texts.values()):
-        raise UnsupportedModel(f"a text is longer than {MAX_TEXT} characters, or not printable")
     tables = CdfTables(*(tensors[f"tables.{name}"].numpy() for name in ("cdf", "lengths", "offsets")))
     return ModelParts(prior, networks, tables, tensors["medians"], tensors["thresholds"], groups, gains, texts)
 
@@ -188,12 +185,14 @@ def _problem(parts: ModelParts) -> str | None:
     """Why networks, tables, medians and thresholds do not belong together, or None where they do."""
     networks, medians, thresholds = parts.networks, parts.medians, parts.thresholds
     analysis, synthesis = networks["g_a"], networks["g_s"]
-    if any(max(network.scale) > MAX_SCALE for network in networks.values()):
-        return f"a network scales sizes by more than {MAX_SCALE}"
+    if not all(isinstance(text, str) and len(text) <= MAX_TEXT and text.isprintable() for text in parts.texts.values()):
+        return f"a text is longer than {MAX_TEXT} characters, or not printable"
     if analysis.scale != synthesis.scale[::-1] or synthesis.scale[1] != 1:
         return f"g_a scales by {analysis.scale} and g_s by {synthesis.scale}"
     if analysis.channels != synthesis.channels[::-1] or analysis.channels[0] != 3:
         return f"g_a maps {analysis.channels} channels and g_s {synthesis.channels}"
+    if synthesis.channels[0] > MAX_LATENTS * synthesis.scale[0] ** 2:
+        return f"more than {MAX_LATENTS} latents for each pixel"
     if any(tensor.dtype != torch.int32 or tensor.ndim != 1 for tensor in (medians, thresholds)):
         return "medians and thresholds must be int32 with one dimension"
     if len(medians) == 0 or not -LIMIT <= int(medians.min()) <= int(medians.max()) <= LIMIT:
@@ -277,4 +276,4 @@ def _group_problem(parts: ModelParts, number: int, group: Group) -> str | None:
 
 
 def _is_pointwise(network: Network | LiveNetwork) -> bool:
-    return network.is_pointwise() if isinstance(network, LiveNetwork) else needed(network, 0, 0) == (0, 0)
+    return network.is_pointwise() if isinstance(network, LiveNetwork) else network.is_pointwise

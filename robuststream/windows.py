@@ -6,7 +6,7 @@ products as without windows. Only the last bits of float32 may differ, where a k
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from robuststream.networks.graph import Layer, Network
 from robuststream.tiling import Box
@@ -66,9 +66,18 @@ def synthesis_halo(network: Network) -> int:
 def synthesis_reach(network: Network) -> tuple[int, int]:
     """How many pixels before and after its own pixels a latent still changes."""
     stride = network.scale[0]
-    before = after = 0
-    while needed(network, -before - 1, -before - 1)[1] >= 0:
-        before += 1
-    while needed(network, stride + after, stride + after)[0] <= 0:
-        after += 1
+    before = _first(lambda pixels: needed(network, -pixels - 1, -pixels - 1)[1] < 0)
+    after = _first(lambda pixels: needed(network, stride + pixels, stride + pixels)[0] > 0)
     return before, after
+
+
+def _first(holds: Callable[[int], bool]) -> int:
+    """The least number for which `holds`, which then holds for all larger ones."""
+    high = 1
+    while not holds(high - 1):
+        high *= 2
+    low = 0
+    while low < high - 1:
+        middle = (low + high - 1) // 2
+        low, high = (low, middle + 1) if holds(middle) else (middle + 1, high)
+    return low

@@ -26,6 +26,7 @@ from robuststream.container.report import Outcome, Rule
 from robuststream.container.writer import write_stream
 from robuststream.faults import drop_tiles, flip_bits
 from robuststream.latents import decode_latents, encode_latents
+from robuststream.networks.exact import ExactNetwork
 from robuststream.tiling import Grid
 from robuststream.windows import synthesis_reach
 from tests.small import SAMPLE, WIDE, model, net, picture
@@ -56,7 +57,7 @@ def per_tile_latents(image: np.ndarray, small: rs.Model, grid: Grid) -> torch.Te
         z = small.prior.analyse(y[place][None])["z"].double()
         medians = small.parts.medians.double()[None, :, None, None]
         z_hat = torch.round(z - medians / 4096) * 4096 + medians
-        means = small._exact["h_s"](z_hat).chunk(2, 1)[1]
+        means = ExactNetwork(small.parts.network("h_s"))(z_hat).chunk(2, 1)[1]
         exact[place] = (torch.round(piece - means / 4096) * 4096 + means)[0].long()
     return exact
 
@@ -224,7 +225,7 @@ def test_z_survives_a_hit_in_y() -> None:
     y = analyse(torch.from_numpy(picture(128, 128)).permute(2, 0, 1), small, grid)
     z = small.prior.analyse(y[(slice(None), *grid.latent_box(2).slices())][None])["z"].double()
     medians = small.parts.medians.double()[None, :, None, None]
-    means = small._exact["h_s"](torch.round(z - medians / 4096) * 4096 + medians).chunk(2, 1)[1]
+    means = ExactNetwork(small.parts.network("h_s"))(torch.round(z - medians / 4096) * 4096 + medians).chunk(2, 1)[1]
     assert torch.equal(out.latents[(slice(None), *grid.latent_box(2).slices())].double(), means[0])
     assert stream.salvaged == {}
 

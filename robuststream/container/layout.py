@@ -261,12 +261,19 @@ def salvage_z(header: Header, identity: bytes, index: int, payload: bytes) -> by
     return None
 
 
+def digest_seed(parameters_digest: bytes, quality: int) -> bytes:
+    """What checkpoint and context digest start from: the parameters digest, and the quality index (u32) unless 0."""
+    return parameters_digest + (struct.pack("<I", quality) if quality else b"")
+
+
 def checkpoint_crc(header: Header, identity: bytes, index: int, prefix: bytes) -> int:
-    """CRC-32C over the parameter digest, stream id, tile index (u32) and the words up to the seam.
+    """CRC-32C over the digests' seed, stream id, tile index (u32) and the words up to the seam.
 
     With the digest in it, a tile decoded by means of another stream's header proves its model before a symbol is read.
     """
-    return crc32c(prefix, crc32c(header.parameters_digest + identity + struct.pack("<I", index)))
+    return crc32c(
+        prefix, crc32c(digest_seed(header.parameters_digest, header.quality) + identity + struct.pack("<I", index))
+    )
 
 
 # --- Section 7: INDEX ----------------------------------------------------------------------------------------------

@@ -52,6 +52,12 @@ SLOPE = re.compile(r"[0-9]+(\.[0-9]+)?(e-?[0-9]+)?")
 MAX_KERNEL = 31
 MAX_STRIDE = 16
 MAX_CHANNELS = 1 << 16
+MAX_INPUTS = 64
+#: Of every value, up or down, against the network's input.
+MAX_SCALE = 64
+#: All values of a network together, for each place of its input: what a small file may make of memory.
+MAX_VALUES = 1 << 22
+MAX_EXACT_VALUES = 1 << 20
 #: Attribute: smallest and largest value, where it is a whole number.
 LIMITS = {
     "stride": (1, MAX_STRIDE),
@@ -144,6 +150,16 @@ class Network:
                 raise UnsupportedModel(f"{where}: {error}") from None
         return shapes
 
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether each place of the output hangs on the same place of the input alone."""
+        return all(
+            layer.operation not in ("conv_transpose2d", "pixel_shuffle")
+            and layer.attributes.get("stride", 1) == 1
+            and ("weight" not in layer.tensors or layer.tensors["weight"].shape[2:] == (1, 1))
+            for layer in self.layers
+        )
+
     @cached_property
     def _last_uses(self) -> list[list[int]]:
         """For each layer, the values (0: the network's input, n + 1: layer n's output) no later one takes."""
@@ -229,14 +245,31 @@ def check(network: Network, exact: bool) -> None:
         problem = _kind_problem(layer, exact) or _attribute_problem(layer) or _tensor_problem(layer, exact)
         if problem:
             raise UnsupportedModel(f"network {network.name}, layer {number} ({layer.operation}): {problem}")
-    assert len(network.shapes) == len(network.layers) + 1  # computing them checks them
+    for number, shape in enumerate(network.shapes[1:]):
+        # Sizes stay whole for every input that gives whole outputs, and windows see what the whole sees.
+        if network.scale[1] % shape.scale.denominator:
+            raise UnsupportedModel(
+                f"network {network.name}, layer {number}: is smaller than input or output by "
+                f"{shape.scale.denominator}, which sizes need not be a multiple of"
+            )
+        if max(shape.scale.numerator, shape.scale.denominator) > MAX_SCALE:
+            raise UnsupportedModel(f"network {network.name}, layer {number}: scales sizes by more than {MAX_SCALE}")
+        if shape.channels > MAX_CHANNELS:
+            raise UnsupportedModel(f"network {network.name}, layer {number}: more than {MAX_CHANNELS} channels")
+    most = MAX_EXACT_VALUES if exact else MAX_VALUES
+    total = sum(shape.channels * shape.scale**2 for shape in network.shapes)
+    if total > most:
+        raise UnsupportedModel(
+            f"network {network.name}: makes {float(total):.2g} values of each place, more than {most}"
+        )
 
 
 def _kind_problem(layer: Layer, exact: bool) -> str | None:
     kind = OPERATIONS[layer.operation]
     if exact and not kind.exact:
         return "has no exact form among entropy parameters"
-    if not layer.inputs or (len(layer.inputs) != kind.inputs and not kind.any_number):
+    fits = len(layer.inputs) == kind.inputs or (kind.any_number and 0 < len(layer.inputs) <= MAX_INPUTS)
+    if not fits:
         return f"takes {len(layer.inputs)} inputs"
     return None
 

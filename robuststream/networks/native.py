@@ -38,7 +38,7 @@ class LiveNetwork:
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Tensor:
         with torch.autocast("cpu", enabled=False):
-            return self.module(x)  # type: ignore[no-any-return]
+            return self.module(x.clone())  # type: ignore[no-any-return]
 
     def is_pointwise(self) -> bool:
         """Whether each output place hangs on the same place of the input and nothing else, as far as can be seen."""

@@ -58,8 +58,8 @@ class _Conversion:
         self._layers: list[Layer] = []
         #: What each node gives: the network's input is value 0, layer n's output value n + 1.
         self._values: dict[fx.Node, int] = {}
-        #: Nodes that give a tuple, of so many parts of a value.
-        self._chunks: dict[fx.Node, int] = {}
+        #: Nodes that give a tuple: a value, and into how many parts it is cut.
+        self._chunks: dict[fx.Node, tuple[int, int]] = {}
 
     def layers_of(self, graph: fx.Graph) -> list[Layer]:
         for node in graph.nodes:
@@ -83,7 +83,8 @@ class _Conversion:
         converter = _converter(module)
         self._expect(converter is not None, node, f"of type {type(module).__name__} is not known")
         assert converter is not None
-        self._append(node, converter(f"{self._name}.{node.target}", module), node.args[:1])
+        self._expect(len(node.args) == 1 and not node.kwargs, node, "is called with other arguments than its input")
+        self._append(node, converter(f"{self._name}.{node.target}", module), node.args)
 
     def _function_call(self, node: fx.Node) -> None:
         target, arguments = node.target, node.args
@@ -92,14 +93,13 @@ class _Conversion:
             self._expect(len(arguments) == OPERATIONS[layer.operation].inputs, node, "with other arguments")
             self._append(node, layer, arguments)
         elif target is torch.cat:
-            dim = node.kwargs.get("dim", arguments[1] if len(arguments) > 1 else 0)
-            self._expect(bool(dim == 1) and isinstance(arguments[0], (list, tuple)), node, "joins another dimension")
-            self._append(node, Layer("cat"), tuple(arguments[0]))  # type: ignore[arg-type]
+            inputs, dim = _argument(node, 0, "tensors"), _argument(node, 1, "dim")
+            self._expect(dim == 1 and isinstance(inputs, (list, tuple)), node, "joins another dimension")
+            self._append(node, Layer("cat"), tuple(inputs))
         elif target in ("chunk", torch.chunk):
-            dim = node.kwargs.get("dim", arguments[2] if len(arguments) > 2 else 0)
-            self._expect(bool(dim == 1) and isinstance(arguments[1], int), node, "cuts another dimension")
-            self._values[node] = self._value(node, arguments[0])
-            self._chunks[node] = int(arguments[1])  # type: ignore[arg-type]
+            parts, dim = _argument(node, 1, "chunks"), _argument(node, 2, "dim")
+            self._expect(dim == 1 and isinstance(parts, int), node, "cuts another dimension")
+            self._chunks[node] = self._value(node, _argument(node, 0, "input")), int(parts)
         elif target is operator.getitem and arguments[0] in self._chunks:
             self._part(node, arguments[0], arguments[1])  # type: ignore[arg-type]
         else:
@@ -108,12 +108,15 @@ class _Conversion:
 
     def _part(self, node: fx.Node, tuple_node: fx.Node, part: Any) -> None:
         """One part of a tuple that `chunk` gives."""
-        value, parts = self._values[tuple_node], self._chunks[tuple_node]
+        value, parts = self._chunks[tuple_node]
         channels = Network(self._name, self._layers).shapes[value].channels
         self._expect(isinstance(part, int) and channels % parts == 0, node, "takes no even part")
         size = channels // parts
-        layer = Layer("slice", {"first": part % parts * size, "channels": size})
-        self._append(node, layer, (tuple_node,))
+        layer = Layer(
+            "slice", {"first": part % parts * size, "channels": size}, inputs=(len(self._layers) + 1 - value,)
+        )
+        self._layers.append(layer)
+        self._values[node] = len(self._layers)
 
     def _append(self, node: fx.Node, layer: Layer, arguments: tuple[Any, ...]) -> None:
         number = len(self._layers)
@@ -129,6 +132,10 @@ class _Conversion:
     def _expect(self, holds: bool, node: fx.Node, problem: str) -> None:
         if not holds:
             raise UnsupportedModel(f"network {self._name}: {node.op} {node.target} {problem}")
+
+
+def _argument(node: fx.Node, position: int, name: str) -> Any:
+    return node.args[position] if position < len(node.args) else node.kwargs.get(name)
 
 
 def _converter(module: nn.Module) -> Callable[[str, Any], Layer] | None:
@@ -211,7 +218,8 @@ def _compare(network: Network, module: nn.Module, channels: int) -> None:
     parameter = next(module.parameters())
     size = 16 * network.scale[1] if network.scale[1] > 1 else 8
     x = torch.randn((2, channels, size, size), generator=torch.Generator().manual_seed(1))
-    expected = module(x.to(parameter)).float().cpu()
+    # A copy: a module may overwrite its input.
+    expected = module(x.clone().to(parameter)).float().cpu()
     error = (FloatingNetwork(network)(x) - expected).abs().max() / expected.abs().max().clamp(min=1e-9)
     if not error < TOLERANCE:
         raise UnsupportedModel(

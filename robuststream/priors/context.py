@@ -16,6 +16,10 @@ from robuststream.networks.graph import Network
 from robuststream.priors.gaussian import Gaussian
 from robuststream.priors.walk import Runner, Select, Walk
 
+#: Values gathered at once: 64 MB.
+GATHERED = 1 << 23
+#: The largest kernel of a context prediction.
+MAX_SIDE = 15
 #: Rows and columns, int64 (P,) each, of the places a step codes, in coding order.
 Places = tuple[Tensor, Tensor]
 
@@ -44,7 +48,7 @@ class SpatialContext:
         gaussian: entropy parameters from context and side parameters, place by place.
         prediction: the context prediction, gathered (see `gathered`).
         taps: rows and columns away from a place that `prediction` takes.
-        channels: of the latent.
+        channels, context_channels: of the latent, and of its context.
         reach: how far the kernel reaches.
         order: which places are coded in which step.
         bias: float64 (C,) at 2^-12, added to the context; None for nothing.
@@ -56,6 +60,7 @@ class SpatialContext:
         prediction: Runner,
         taps: Places,
         channels: int,
+        context_channels: int,
         reach: int,
         order: Order,
         bias: Tensor | None = None,
@@ -64,6 +69,7 @@ class SpatialContext:
         self._prediction = prediction
         self._taps = taps
         self._channels = channels
+        self._context_channels = context_channels
         self._reach = reach
         self._order = order
         self._bias = bias
@@ -75,9 +81,10 @@ class SpatialContext:
         side = side.transpose(0, 1)
         known = torch.zeros((self._channels, tiles, height + 2 * reach, width + 2 * reach), dtype=torch.float64)
         for number, (rows, columns) in enumerate(self._order.steps(height, width, reach)):
-            context = self._context(known, rows, columns)
             if number == 0 and self._order.first_is_blind:
-                context = torch.zeros_like(context)
+                context = torch.zeros((self._context_channels, tiles, len(rows)), dtype=torch.float64)
+            else:
+                context = self._context(known, rows, columns)
             inputs = [side[:, :, rows, columns], context]
             inputs = inputs[::-1] if self._order.context_first else inputs
             parameters = self._gaussian(torch.cat(inputs).unsqueeze(0)).rearranged(_tiles_first)
@@ -95,6 +102,10 @@ class SpatialContext:
     def _context(self, known: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """The prediction at these places: (channels, T, P)."""
         down, across = self._taps
+        together = max(1, GATHERED // (self._channels * len(down) * known.shape[1]))
+        if len(rows) > together:
+            pieces = zip(torch.split(rows, together), torch.split(columns, together), strict=True)
+            return torch.cat([self._context(known, *piece) for piece in pieces], dim=2)
         near = known[:, :, self._reach + rows + down[:, None], self._reach + columns + across[:, None]]
         gathered = near.transpose(1, 2).reshape(-1, near.shape[1], near.shape[3])
         context = self._prediction(gathered.unsqueeze(0))[0]
@@ -134,8 +145,8 @@ def prediction_problem(prediction: Network, order: Order) -> str | None:
     if len(prediction.layers) != 1 or layer.operation != "conv2d" or layer.integer("stride") != 1:
         return f"{prediction.name} is not a single convolution of stride 1"
     height, width = layer.tensors["weight"].shape[2:]
-    if height != width or height % 2 == 0 or height < 3:
-        return f"{prediction.name} has a kernel of {height} x {width}, not a square of odd side above 1"
+    if height != width or height % 2 == 0 or not 3 <= height <= MAX_SIDE:
+        return f"{prediction.name} has a kernel of {height} x {width}, not a square of odd side from 3 to {MAX_SIDE}"
     for row in range(height):
         for column in range(width):
             hidden = not order.sees(row - height // 2, column - width // 2)

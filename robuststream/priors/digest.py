@@ -9,14 +9,14 @@ from robuststream.checksum import crc32c
 
 
 class ContextDigest:
-    """CRC-32C, per tile, over the model's parameter digest and then each coding step's parameters in coding order.
+    """CRC-32C, per tile, over the seed and then each coding step's parameters in coding order.
 
-    A step adds its CDF rows as little-endian u16, then, in exact mode, its means as little-endian i32, each in coding
-    order.
+    The seed names the model and the quality index. A step adds its CDF rows as little-endian u16, then, in exact mode,
+    its means as little-endian i32, each in coding order.
     """
 
-    def __init__(self, parameters_digest: bytes, tiles: int) -> None:
-        self.values = [crc32c(parameters_digest)] * tiles
+    def __init__(self, seed: bytes, tiles: int) -> None:
+        self.values = [crc32c(seed)] * tiles
 
     def update(self, rows: npt.NDArray[np.uint16], means: npt.NDArray[np.int32] | None = None) -> None:
         """Add a step: (T, n) each."""

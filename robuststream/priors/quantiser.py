@@ -12,6 +12,8 @@ from robuststream.networks.fixedpoint import LIMIT, ONE, saturate
 
 #: Gains and their inverses are integers at this many fraction bits.
 GAIN_BITS = 16
+#: A decoder takes no more (entropy/rans.py).
+MAX_SYMBOL = 1 << 13
 #: A gained quantiser's encoder goes no further; a decoder takes up to 2^13.
 MAX_GAINED_SYMBOL = 1 << 12
 
@@ -32,9 +34,11 @@ class Uniform:
 
     def symbols(self, target: Tensor, means: Tensor) -> Tensor:
         symbols = torch.round((target - means / ONE) * (ONE / self.step))
-        # Within these, neither the saturation of latents nor a decoder's limit on symbols (2^13) ever acts.
+        # Within these, the saturation of latents never acts.
         symbols = torch.maximum(symbols, torch.ceil((-LIMIT - means) / self.step))
-        return torch.minimum(symbols, torch.floor((LIMIT - means) / self.step))
+        symbols = torch.minimum(symbols, torch.floor((LIMIT - means) / self.step))
+        # Only steps below 1, or means that native mode does not limit, come here.
+        return symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL)
 
     def values(self, symbols: Tensor, means: Tensor) -> Tensor:
         return saturate(symbols * self.step + means)

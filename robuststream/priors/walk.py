@@ -75,17 +75,15 @@ class Walk(ABC):
 
     Args:
         tables: of the model.
-        parameters_digest: of the model, 16 bytes.
+        seed: what digests start from (container/layout.py, digest_seed).
         tiles: T.
         native_steps: in native mode, how many steps y takes; None in exact mode.
     """
 
-    def __init__(
-        self, tables: CdfTables, parameters_digest: bytes, tiles: int, native_steps: int | None = None
-    ) -> None:
+    def __init__(self, tables: CdfTables, seed: bytes, tiles: int, native_steps: int | None = None) -> None:
         self.tables = tables
         self.tiles = tiles
-        self.digest = ContextDigest(parameters_digest, tiles)
+        self.digest = ContextDigest(seed, tiles)
         self._native_steps = native_steps
         self._steps_taken = 0
 
@@ -158,12 +156,12 @@ class EncodingWalk(Walk):
     def __init__(
         self,
         tables: CdfTables,
-        parameters_digest: bytes,
+        seed: bytes,
         targets: Mapping[str, Tensor],
         native_steps: int | None = None,
     ) -> None:
         self._targets = targets
-        super().__init__(tables, parameters_digest, len(next(iter(targets.values()))), native_steps)
+        super().__init__(tables, seed, len(next(iter(targets.values()))), native_steps)
         self.coder = TileEncoder(tables, self.tiles)
         self._recorded: list[list[int]] = []
 
@@ -211,11 +209,11 @@ class DecodingWalk(Walk):
     def __init__(
         self,
         tables: CdfTables,
-        parameters_digest: bytes,
+        seed: bytes,
         tiles: Sequence[TileData],
         native_steps: int | None = None,
     ) -> None:
-        super().__init__(tables, parameters_digest, len(tiles), native_steps)
+        super().__init__(tables, seed, len(tiles), native_steps)
         self._data = tiles
         strings, seams = [tile.words for tile in tiles], [tile.z_words for tile in tiles]
         self.coder = TileDecoder(tables, strings, [tile.digest is None for tile in tiles], seams)

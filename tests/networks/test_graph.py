@@ -251,3 +251,45 @@ def test_geometry_must_scale_sizes_by_the_stride(operation, kernel, stride, padd
         x = torch.ones(1, 2, size * stride, size * stride)
         wanted = size if operation == "conv2d" else size * stride * stride
         assert FloatingNetwork(network)(x).shape[2:] == (wanted, wanted)
+
+
+# --- What small files could make of memory and sizes ------------------------------------------------------------------
+
+
+def layer_of(operation: str, inputs: int, outputs: int, kernel: int, stride: int = 1) -> Layer:
+    return oracle.layer(np.random.default_rng(1), operation, inputs, outputs, kernel, stride)
+
+
+UNBOUNDED = {
+    "channels that double": (
+        [layer_of("conv2d", 1, 1, 1), *[Layer("cat", inputs=(1, 1))] * 26, Layer("slice", {"first": 0, "channels": 2})],
+        "more than 65536 channels",
+    ),
+    "many inputs": ([layer_of("conv2d", 1, 1, 1), Layer("cat", inputs=(1,) * 65)], "takes 65 inputs"),
+    "large in between": (
+        [layer_of("conv_transpose2d", 1, 1, 16, 16)] * 2 + [layer_of("conv2d", 1, 1, 16, 16)],
+        "scales sizes by more than 64",
+    ),
+    "many values": (
+        [layer_of("conv_transpose2d", 1, 1, 8, 8)] * 2 + [layer_of("conv2d", 1, 1024, 1)],
+        "values of each place",
+    ),
+    "smaller in between": (
+        [layer_of("conv2d", 1, 2, 2, 2), layer_of("conv_transpose2d", 2, 2, 2, 2)],
+        "is smaller than input or output by 2",
+    ),
+}
+
+
+@pytest.mark.parametrize(("layers", "reason"), UNBOUNDED.values(), ids=UNBOUNDED)
+def test_what_grows_or_shrinks_in_between_is_refused(layers, reason):
+    with pytest.raises(UnsupportedModel, match=reason):
+        check(freeze_exact(Network("n", layers)), exact=True)
+
+
+def test_pointwise_is_about_every_layer():
+    assert Network("n", [layer_of("conv2d", 2, 3, 1), Layer("relu")]).is_pointwise
+    assert not Network("n", [layer_of("conv2d", 2, 3, 3)]).is_pointwise
+    # Output 0 hangs on input 0 alone, output 1 does as well.
+    shrunk = [layer_of("conv2d", 2, 4, 1, 2), Layer("pixel_shuffle", {"factor": 2})]
+    assert not Network("n", shrunk).is_pointwise

@@ -146,6 +146,55 @@ def test_the_module_is_left_as_it_was_and_shares_nothing():
     assert torch.equal(weight, before)
 
 
+class Branches(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return self.conv(x) if x.sum() > 0 else x
+
+
+class Overwrites(nn.Module):
+    """An in-place operation on the input itself: what stands behind it sees another input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu, self.conv = nn.ReLU(inplace=True), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return self.conv(self.relu(x)) + x
+
+
+def test_an_overwritten_input_is_noticed():
+    with pytest.raises(UnsupportedModel, match="more than its type says"):
+        trace("g", Overwrites(), 3)
+
+
+class Keywords(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        first, second = torch.chunk(input=self.conv(x), chunks=2, dim=1)
+        return torch.cat(tensors=[second, first], dim=1)
+
+
+def test_keywords():
+    assert [layer.operation for layer in trace("g", Keywords(), 3).layers] == ["conv2d", "slice", "slice", "cat"]
+
+
+class GivesTuple(Branches):
+    def forward(self, x):
+        return self.conv(x).chunk(2, 1)
+
+
+class CallsByKeyword(Branches):
+    def forward(self, x):
+        return self.conv(input=x)
+
+
 # --- Refused --------------------------------------------------------------------------------------------------------
 
 
@@ -161,15 +210,6 @@ class Silent(nn.ReLU):
 
     def forward(self, x):
         return torch.clamp(x, min=0.5)
-
-
-class Branches(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 3, 1)
-
-    def forward(self, x):
-        return self.conv(x) if x.sum() > 0 else x
 
 
 class Skips(nn.Module):
@@ -229,6 +269,8 @@ REFUSED = {
     "geometry": (after(nn.Conv2d(4, 4, 3)), "layer 1 .*scale"),
     "no layers": (nn.Sequential(), "other than its last layer"),
     "control flow": (Branches(), "network g"),
+    "gives a tuple": (GivesTuple(), "other than its last layer"),
+    "calls a layer by keyword": (CallsByKeyword(), "other arguments than its input"),
     "a number added": (AddsNumber(), "takes 1, which is no layer's output"),
     "joins rows": (JoinsRows(), "joins another dimension"),
     "cuts rows": (CutsRows(), "cuts another dimension"),

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 import robuststream as rs
+from robuststream.container.layout import build_header, build_packet, build_tile
+from robuststream.container.packets import Kind
 from robuststream.container.reader import read_stream
 from robuststream.model import Model
 from robuststream.priors.quantiser import Gained, Uniform
@@ -120,3 +122,26 @@ def test_broken_gains_are_refused(name, change, reason) -> None:
     gains = replace(parts.gains, **{name: change(getattr(parts.gains, name))})
     with pytest.raises(rs.UnsupportedModel, match=reason):
         Model(replace(parts, gains=gains))
+
+
+def test_the_quality_index_is_in_every_digest() -> None:
+    """Another index in the header, all CRCs right: no tile may pass."""
+    frozen = model("mbt2018-vbr")
+    stream = read_stream(rs.encode(picture(128, 64), frozen, tile=64, quality=3))
+    header = replace(stream.header, quality=4)
+    identity = bytes.fromhex(stream.report.stream_id)
+    packets = [build_packet(Kind.HEADER, identity, 0, build_header(header))]
+    packets += [
+        build_packet(Kind.TILE, identity, index, build_tile(stream.header, identity, tile))
+        for index, tile in stream.tiles.items()
+    ]
+    with pytest.raises(rs.DamagedStream, match="none of the 2 tiles survived"):
+        rs.decode(b"".join(packets), frozen)
+
+
+def test_an_encoder_writes_nothing_its_decoder_refuses() -> None:
+    parts = model("mbt2018-vbr").parts
+    assert parts.gains is not None
+    tiny = Model(replace(parts, gains=replace(parts.gains, z_steps=torch.ones_like(parts.gains.z_steps))))
+    out = rs.decode(rs.encode(picture(64, 64), tiny), tiny, strict=True)
+    assert out.report.exact
