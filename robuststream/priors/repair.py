@@ -19,6 +19,8 @@ Rows = npt.NDArray[np.uint16]
 #: More unknowns than this are not solved for: with 32 equations a wrong solution would become likely.
 MAX_UNKNOWNS = 20
 FIRST_TOLERANCE = 5e-7
+#: The fewer unknowns, the surer a solution: tolerances grow slowly.
+GROWTH = 1.5
 LAST_TOLERANCE = 1e-3
 ROW_BYTES = 2
 
@@ -53,7 +55,7 @@ def repaired_rows(
                 repaired[unknown[flips]] = others[unknown[flips]]
                 assert crc32c(repaired.astype("<u2").tobytes(), before) == wanted
                 return repaired
-        tolerance *= 2
+        tolerance *= GROWTH
     return None
 
 
