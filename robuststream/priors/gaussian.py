@@ -72,7 +72,7 @@ class Gaussian:
         return WHOLE if self._gain is None else self._gain.quantiser(scales)
 
     def doubtful(self, scales: Tensor, rows: Tensor, tolerance: float) -> Tensor:
-        """The other row of each element whose scale is that near a threshold, relative to it or to 1 / 8; else its own."""
+        """The other row of each element whose scale is that near a threshold (relative, or to 1 / 8); else its own."""
         slack = tolerance * scales.abs().clamp(min=ONE / 8)
         below, above = self.indexes(scales - slack), self.indexes(scales + slack)
         return torch.where(below < rows, below, above)
