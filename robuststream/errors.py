@@ -57,3 +57,8 @@ class ImageError(RobustStreamError):
 
 class DamageWarning(UserWarning):
     """Emitted by a decode whose result is not exact, for callers that never look at the report."""
+
+
+def first_line(error: object) -> str:
+    """What another library's error says, in one line; its type's name where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robuststream.architectures import ARCHITECTURES, Anatomy, dissect
 from robuststream.entropy.tables import CdfTables
-from robuststream.errors import ModelNotFound, UnsupportedModel
+from robuststream.errors import ModelNotFound, UnsupportedModel, first_line
 from robuststream.model import Model
 from robuststream.modelparts import (
     CHANNEL_CONTEXT,
@@ -61,7 +61,7 @@ def freeze(
     try:
         whole: Any = copy.deepcopy(net).cpu().float().eval()
     except Exception as error:  # a module may hold what cannot be copied: hooks' tensors of old reparametrisations
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UnsupportedModel(f"{type(net).__name__} cannot be copied ({reason})") from error
     anatomy = dissect(whole)
     gains = freeze_gains(whole) if hasattr(whole, "Gain") else None
@@ -139,7 +139,7 @@ def make_module(factory: str) -> nn.Module:
     try:
         made = getattr(importlib.import_module(module), function)()
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UnsupportedModel(f"{factory}: cannot be called ({reason})") from error
     if not isinstance(made, nn.Module):
         raise UnsupportedModel(f"{factory}: gives a {type(made).__name__}, not a torch module")
@@ -161,7 +161,7 @@ def _load_state(checkpoint: str | Path) -> Any:
     except OSError as error:
         raise ModelNotFound(f"{checkpoint}: the checkpoint cannot be read ({error.strerror})") from error
     except Exception as error:  # torch raises whatever unpickling a damaged file raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UnsupportedModel(f"{checkpoint}: not a checkpoint torch can load safely ({reason})") from error
     return loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
 
@@ -176,7 +176,7 @@ def _entropy_network(name: str, module: nn.Module, channels: int, native: bool) 
     try:
         return LiveNetwork(name, module, channels)
     except Exception as error:  # the module's own forward may raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UnsupportedModel(f"network {name}: cannot be run on {channels} channels ({reason})") from error
 
 

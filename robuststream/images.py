@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from robuststream.container.packets import Colour, Metadata
-from robuststream.errors import ImageError
+from robuststream.errors import ImageError, first_line
 from robuststream.files import write_file
 
 log = logging.getLogger(__name__)
@@ -241,7 +241,7 @@ def _reading(name: str) -> Iterator[None]:
             "raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels) if you trust the source"
         ) from error
     except Exception as error:  # a format's reader raises whatever its parsing raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise ImageError(f"{name}: the picture is damaged or cut short ({reason})") from error
 
 

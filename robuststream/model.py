@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from robuststream.container.packets import Mode
-from robuststream.errors import ModelNotFound, UnsupportedModel
+from robuststream.errors import ModelNotFound, UnsupportedModel, first_line
 from robuststream.files import write_file
 from robuststream.modelparts import (
     CHANNEL_CONTEXT,
@@ -144,7 +144,7 @@ class Model:
             named = [description[name] for name in ("parameters_digest", "synthesis_digest", "known_answer")]
             computed = [model.parameters_digest.hex(), model.synthesis_digest.hex(), model.known_answer()]
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise UnsupportedModel(f"{source}: not a valid model file ({reason}): get a whole copy of it") from error
         except UnsupportedModel as error:
             raise UnsupportedModel(f"{source}: {error}") from error

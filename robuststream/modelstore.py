@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from robuststream.errors import ModelNotFound, RobustStreamError, UnsupportedModel
+from robuststream.errors import ModelNotFound, RobustStreamError, UnsupportedModel, first_line
 from robuststream.files import write_file
 
 if TYPE_CHECKING:
@@ -272,18 +272,14 @@ def _fetch(architecture: str, quality: int, metric: str) -> Any:
     except MemoryError:
         raise
     except OSError as error:
-        reason = _first_line(getattr(error, "reason", None) or error)
+        reason = first_line(getattr(error, "reason", None) or error)
         raise ModelNotFound(f"{what}: cannot be downloaded ({reason}): a network is needed, this once") from error
     except Exception as error:  # the zoo raises whatever its checks, the server's answer or unpickling raise
-        raise ModelNotFound(f"{what}: not to be had from CompressAI's zoo ({_first_line(error)})") from error
+        raise ModelNotFound(f"{what}: not to be had from CompressAI's zoo ({first_line(error)})") from error
     found = dissect(net).name
     if found != architecture:
         raise ModelNotFound(f"{what}: CompressAI's zoo gives a {found} under this name: ask for that one")
     return net
-
-
-def _first_line(error: object) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 # --- Loading -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from robuststream.errors import UnsupportedModel
+from robuststream.errors import UnsupportedModel, first_line
 from robuststream.networks.floating import FloatingNetwork
 from robuststream.networks.graph import OPERATIONS, Layer, Network, check
 
@@ -33,7 +33,7 @@ def trace(name: str, module: nn.Module, channels: int) -> Network:
     try:
         graph = _Tracer().trace(module)
     except Exception as error:  # fx runs the module's own forward, which may raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         kind = type(module).__name__
         raise UnsupportedModel(f"network {name}: {kind} cannot be traced ({reason})") from error
     network = Network(name, _Conversion(name, module).layers_of(graph))
