@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -32,6 +34,21 @@ def slow_crc16(data: bytes) -> int:
         for _ in range(8):
             register = (register << 1 ^ (0x1021 if register & 0x8000 else 0)) & 0xFFFF
     return register
+
+
+# --- Memory ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def memory_below(limit: float) -> Iterator[None]:
+    """Python's and NumPy's allocations inside stay below `limit` bytes."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < limit
 
 
 # --- The stream, with struct only -----------------------------------------------------------------------------------

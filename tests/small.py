@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from compressai import models
+from torch import Tensor
 
 import robuststream as rs
 from robuststream.architectures import ARCHITECTURES
@@ -58,3 +59,15 @@ def picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
     waves = [np.sin(rows * random.uniform(0.5, 3) + columns * random.uniform(0.5, 3) + c) for c in range(3)]
     noise = random.normal(0, 12, (height, width, 3))
     return (128 + 90 * np.stack(waves, axis=-1) + noise).clip(0, 255).astype(np.uint8)
+
+
+@torch.no_grad()
+def compressai_latents(original: Any, image: npt.NDArray[np.uint8], **more: Any) -> Tensor:
+    """y_hat, float (M, h, w), as CompressAI's own compress and decompress have it."""
+    seen: list[Tensor] = []
+    hook = original.g_s.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    out = original.compress(x, **more)
+    original.decompress(out["strings"], out["shape"], **more)
+    hook.remove()
+    return seen[-1][0]

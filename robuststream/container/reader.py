@@ -167,6 +167,8 @@ class _Reader:
 
     def _refuse_unknown(self, found: _Found) -> None:
         for packet in found.unknown:
+            if packet.kind == Kind.UNIT:
+                raise UnsupportedVersion(f"a UNIT packet at byte {packet.offset} is no part of a stream of tiles")
             if is_critical(packet.kind):
                 raise UnsupportedVersion(
                     f"packet kind {packet.kind:#04x} at byte {packet.offset} must be understood, and this release "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from robuststream.compressai.packing import model_digest, pack, unpack
 from robuststream.container.layout import MAX_PAYLOAD
 from robuststream.container.packets import Kind, Packet, is_critical
 from robuststream.container.reader import scan
-from tests.helpers import packet, sample_stream, varint
+from tests.helpers import memory_below, packet, sample_stream, varint
 from tests.small import net, picture
 
 #: Every form of `shape` and of `strings`.
@@ -443,23 +442,11 @@ def test_what_is_read_has_one_form(out: dict[str, Any], changes: list[tuple[int,
 )
 def test_memory_is_bounded_by_the_input(tail: bytes) -> None:
     data = forged(head() + tail)
-    tracemalloc.start()
-    try:
-        with pytest.raises(rs.DamagedStream):
-            unpack(data)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 64 * len(data) + (1 << 16)
+    with memory_below(64 * len(data) + (1 << 16)), pytest.raises(rs.DamagedStream):
+        unpack(data)
 
 
 def test_memory_of_many_false_packets() -> None:
     data = packet(ord("U"), bytes(4), 0, bytes(1000))[:-1] * 500 + packet(ord("U"), bytes(4), 0, b"") * 5000
-    tracemalloc.start()
-    try:
-        with pytest.raises(rs.DamagedStream):
-            unpack(data)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 8 * len(data)
+    with memory_below(8 * len(data)), pytest.raises(rs.DamagedStream):
+        unpack(data)

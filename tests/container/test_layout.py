@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robuststream.container import layout
-from robuststream.container.packets import Colour, Kind, Tile, is_critical, kind_name
+from robuststream.container.packets import Colour, Kind, Mode, Tile, is_critical, kind_name
 from robuststream.errors import DamagedStream, ImageError, UnsupportedVersion
-from tests.helpers import packet, sample_header, slow_crc16, slow_crc32c, varint
+from tests.helpers import packet, random_tiles, sample_header, slow_crc16, slow_crc32c, varint
 
 IDENTITY = b"\x01\x02\x03\x04"
 DIGEST, SYNTHESIS = bytes(range(16)), bytes(range(16, 32))
@@ -332,3 +332,11 @@ def test_index_written_out():
 def test_metadata_written_out():
     data = layout.METADATA.build({"type": 1, "part": 2, "parts": 300, "data": b"icc"})
     assert data == b"\x01\x02\xac\x02icc"
+
+
+@pytest.mark.parametrize(("earlier", "read"), [(0, True), (11, True), (12, False), (255, False)])
+def test_a_tile_has_at_most_11_earlier_digests(earlier, read):
+    header = sample_header(mode=Mode.NATIVE)
+    tile = replace(random_tiles(header)[0], earlier=tuple(range(earlier)))
+    parsed = layout.parse_tile(header, IDENTITY, 0, layout.build_tile(header, IDENTITY, tile))
+    assert parsed == (tile if read else None)

@@ -328,6 +328,11 @@ def test_unknown_critical_packet_is_refused_by_name():
         read_stream(forge(ord("X"), 0, b"new"))
 
 
+def test_unit_in_a_stream_is_refused():
+    with pytest.raises(UnsupportedVersion, match="UNIT packet at byte"):
+        read_stream(forge(Kind.UNIT, 0, b"packed"))
+
+
 @pytest.mark.parametrize("kind", [ord("x"), Kind.PARITY])
 def test_unknown_ancillary_packet_is_skipped(kind):
     stream = read_stream(forge(kind, 0, b"new", place=3))
