@@ -176,6 +176,8 @@ def decode(arguments: argparse.Namespace) -> None:
 
 def _decoded(path: Path, model: rs.Model, batch: int = BATCH) -> DecodedLatents:
     stream = read_stream(path.read_bytes())
+    if stream.header.parameters_digest != model.parameters_digest:
+        raise SystemExit(f"{path}: this machine made another model of the same weights; compare one model file")
     return decode_latents(stream, model, Grid.of(stream.header, model.latent_stride, model.factor), batch=batch)
 
 

@@ -78,10 +78,11 @@ def _times(name: str, net: Any, pixels: np.ndarray, runs: int) -> list[Figure]:
 
 
 def context_exactness(photos: Path) -> list[Figure]:
-    """As `exactness`, for models with context, trained for minutes."""
+    """As `exactness`, for models with context, trained for minutes or random."""
     paths = photo_paths(photos)
     figures = []
     for name in TRAINED:
+        small.load(name, SMALL)  # made here, once: its children are other machines
         rows = cross_machine.matrix(paths, ["--small", name, str(SMALL)], beside=("AVX2", "SSE4.1"))
         print(f"{name}\n{cross_machine.table(rows)}", file=sys.stderr)
         worst = min(row["identical"] for row in rows)

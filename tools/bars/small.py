@@ -2,7 +2,7 @@
 
     python tools/bars/small.py PHOTOS WORK [NAME...]
 
-trains, and writes WORK/NAME.pth; bars look for them under .training/small. (With torch 2.14 on two cores, oneDNN's
+trains, and writes WORK/NAME.pth; bars look for them under .training/small, and leave the random ones there. (With torch 2.14 on two cores, oneDNN's
 backward corrupts the heap for cheng2020-anchor-checkerboard; its other architectures train.)
 """
 
@@ -42,12 +42,14 @@ def build(name: str) -> Any:
 
 def load(name: str, folder: Path) -> tuple[Any, rs.Model]:
     """The net with its tables, and the frozen model."""
-    path = folder / f"{name}.pth"
+    trained, random = folder / f"{name}.pth", folder / f"{name}.random.pth"
     net = build(name).eval()
-    if path.exists():
-        net.load_state_dict(torch.load(path, weights_only=True))
-    else:
+    if not trained.exists() and not random.exists():
         spread(net)
+        # Kept: another machine builds other CDF tables of the same weights.
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(net.state_dict(), random)
+    net.load_state_dict(torch.load(trained if trained.exists() else random, weights_only=True))
     return net, rs.freeze(net)
 
 
