@@ -2,8 +2,8 @@
 
     python tools/bars/small.py PHOTOS WORK [NAME...]
 
-trains, and writes WORK/NAME.pth; bars look for them under .training/small, and leave the random ones there. (With torch 2.14 on two cores, oneDNN's
-backward corrupts the heap for cheng2020-anchor-checkerboard; its other architectures train.)
+trains, and writes WORK/NAME.pth; bars look for them under .training/small, and keep the random ones there too. (With
+torch 2.14 on two cores, oneDNN's backward corrupts the heap for cheng2020-anchor-checkerboard; the others train.)
 """
 
 from __future__ import annotations
