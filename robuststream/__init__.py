@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import os
 
     from robuststream import compressai
-    from robuststream.codec import Decoded, decode, decode_batch, encode, encode_batch, verify
+    from robuststream.codec import Decoded, decode, decode_batch, encode, encode_batch, repair, verify
     from robuststream.container.report import StreamReport
     from robuststream.freezing import freeze, freeze_checkpoint
     from robuststream.model import Model
@@ -45,6 +45,7 @@ _LAZY = {
     "decode_batch": "robuststream.codec",
     "encode": "robuststream.codec",
     "encode_batch": "robuststream.codec",
+    "repair": "robuststream.codec",
     "verify": "robuststream.codec",
     "StreamReport": "robuststream.container.report",
     "freeze": "robuststream.freezing",
@@ -102,5 +103,6 @@ __all__ = [
     "freeze_checkpoint",
     "inspect",
     "load_model",
+    "repair",
     "verify",
 ]

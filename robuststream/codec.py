@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,10 @@ import torch
 from torch import Tensor
 
 from robuststream.concealment import fill_missing, pixel_mask
-from robuststream.container.packets import MAX_PIXELS, MAX_TILE, Header, Mode
-from robuststream.container.reader import Stream, read_stream
+from robuststream.container.packets import MAX_PARITY, MAX_PIXELS, MAX_TILE, Header, Mode
+from robuststream.container.parity import require_raptorq
+from robuststream.container.reader import Stream
+from robuststream.container.repair import Restored, read_restored, restore
 from robuststream.container.report import PROVEN, StreamReport
 from robuststream.container.writer import write_stream
 from robuststream.errors import (
@@ -52,6 +55,7 @@ def encode(
     tile: int = DEFAULT_TILE,
     mode: str = "exact",
     quality: int | None = None,
+    parity: float = 0.0,
     max_pixels: int = MAX_PIXELS,
 ) -> bytes:
     """Encode a picture into a stream.
@@ -66,6 +70,8 @@ def encode(
             computes them, for models with modules that have no exact form; a decoder that computes others finds it
             out, repairs a little drift, and conceals the rest.
         quality: index of the rate, from 0, for models of variable rate (`Model.qualities`); the middle one when None.
+        parity: RaptorQ repair symbols (RFC 6330), as a share of the stream's own bytes, up to 4: `decode` and `repair`
+            give back what was lost, up to about so much. Describing them costs some bytes more.
         max_pixels: larger pictures are refused, since decoders would refuse them.
 
     Returns:
@@ -74,9 +80,10 @@ def encode(
     Raises:
         ImageError: the picture cannot be read or is of a kind that cannot be coded.
         UnsupportedModel: exact mode for a model that has modules without an exact form.
-        ValueError: `tile`, `mode` or `quality` is not possible.
+        ImportError: parity without the package `raptorq`.
+        ValueError: `tile`, `mode`, `quality` or `parity` is not possible.
     """
-    return encode_batch([image], model, tile=tile, mode=mode, quality=quality, max_pixels=max_pixels)[0]
+    return encode_batch([image], model, tile=tile, mode=mode, quality=quality, parity=parity, max_pixels=max_pixels)[0]
 
 
 def encode_batch(
@@ -86,6 +93,7 @@ def encode_batch(
     tile: int = DEFAULT_TILE,
     mode: str = "exact",
     quality: int | None = None,
+    parity: float = 0.0,
     max_pixels: int = MAX_PIXELS,
 ) -> list[bytes]:
     """Encode pictures into streams, one each, with their tiles coded together: faster, and in exact mode the same
@@ -101,6 +109,10 @@ def encode_batch(
     quality = model.qualities // 2 if quality is None else quality
     if not isinstance(quality, int) or not 0 <= quality < model.qualities:
         raise ValueError(f"quality {quality} is not one of the model's: 0 to {model.qualities - 1}")
+    if not 0 <= parity <= MAX_PARITY:
+        raise ValueError(f"parity {parity} is not between 0 and {MAX_PARITY}")
+    if parity:
+        require_raptorq()
     model.prior_for(modes[mode])
     headers, metadata, latents = [], [], []
     for number, image in enumerate(images):
@@ -123,6 +135,7 @@ def encode_batch(
                 colour=picture.colour,
                 checkpoints=model.prior.checkpoints,
                 quality=quality,
+                parity=math.ceil(1000 * parity),
                 model_name=model.name,
             )
         )
@@ -237,6 +250,25 @@ def verify(data: Source, model: Model | None = None, *, max_pixels: int = MAX_PI
     return decode_latents(*_open(data, model, max_pixels)).report
 
 
+def repair(*copies: Source) -> Restored:
+    """Put a damaged stream together again: from parity, and from what other damaged copies of it still have.
+
+    Args:
+        copies: one or more, each as bytes, a path or a binary file; the first HEADER says which stream is meant.
+
+    Returns:
+        The stream, `whole` where it is what was written byte for byte, and else what is `missing`.
+
+    Raises:
+        NotARobustStream, UnsupportedVersion, DamagedStream: as `decode`; no header can be had.
+        ImportError: parity is needed, and the package `raptorq` is not there.
+        ValueError: no copy.
+    """
+    if not copies:
+        raise ValueError("repair needs one damaged copy at least")
+    return restore([read_source(data) for data in copies])
+
+
 def read_source(data: Source) -> bytes:
     """The bytes of a stream given as bytes, a path or a binary file. Raises OSError."""
     if isinstance(data, (str, os.PathLike)):
@@ -292,7 +324,7 @@ def _inside(box: Box, within: Box) -> Box:
 
 def _open(data: Source, model: Model | None, max_pixels: int) -> tuple[Stream, Model, Grid]:
     """Read the container, check the declared size, find the model and see that it is the right one."""
-    stream = read_stream(read_source(data))
+    stream = read_restored(read_source(data))
     header = stream.header
     _check_size(header.width, header.height, max_pixels)
     if model is None:

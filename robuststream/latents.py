@@ -98,7 +98,7 @@ class _Decoding:
         """A tile's turn is over: keep its latents, or note the fault and try z alone."""
         data = self.waiting.pop(index)
         if fault in (None, Z_ONLY):
-            proven = Outcome.UNPROVEN if index in self.stream.unproven else _proven(self.stream.header.mode, repaired)
+            proven = Outcome.UNPROVEN if index in self.stream.unproven else self._proven(index, repaired)
             self.outcomes[index] = proven if fault is None else Outcome.CONCEALED
             self.latents[(slice(None), *self.grid.latent_box(index).slices())] = latents
             return
@@ -109,6 +109,11 @@ class _Decoding:
         # Symbols of a tile that failed are not trusted: it is decoded once more, up to z only.
         if data.digest is not None and data.z_words is not None:
             self.waiting[index] = z_only(data.words[: WORD * data.z_words])
+
+    def _proven(self, index: int, repaired: bool) -> Outcome:
+        if repaired or index in self.stream.restored:
+            return Outcome.REPAIRED
+        return Outcome.EXACT if self.stream.header.mode == Mode.EXACT else Outcome.VERIFIED
 
     def result(self) -> DecodedLatents:
         findings = tuple(sorted(self.findings, key=lambda finding: finding.tile or 0))
@@ -149,9 +154,3 @@ def decode_all(streams: Sequence[tuple[Stream, Grid]], model: Model, batch: int 
 def _together(batch: int, mode: Mode) -> int:
     """In native mode tiles go one by one: in float32 a batch may be added up in another order."""
     return 1 if mode == Mode.NATIVE else batch
-
-
-def _proven(mode: Mode, repaired: bool) -> Outcome:
-    if mode == Mode.EXACT:
-        return Outcome.EXACT
-    return Outcome.REPAIRED if repaired else Outcome.VERIFIED

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from robuststream import __version__
-from robuststream.cli import damage, decode, demo, encode, freeze, inspect, models, verify
+from robuststream.cli import damage, decode, demo, encode, freeze, inspect, models, repair, verify
 from robuststream.cli.common import BUG, USAGE, logging_to_stderr, report_error, say
 
 #: Typer carries its own click, older releases the real one; this is the root of usage errors in either.
@@ -27,7 +27,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (encode.encode, decode.decode, inspect.inspect, verify.verify, damage.damage, freeze.freeze, demo.demo):
+for _command in (
+    encode.encode,
+    decode.decode,
+    inspect.inspect,
+    verify.verify,
+    repair.repair,
+    damage.damage,
+    freeze.freeze,
+    demo.demo,
+):
     app.command()(_command)
 app.add_typer(models.app, name="models")
 

@@ -116,6 +116,16 @@ def read_input(path: Path) -> bytes:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def require_parity() -> None:
+    """Raises UsageError where the package for parity is missing."""
+    from robuststream.container.parity import require_raptorq
+
+    try:
+        require_raptorq()
+    except ImportError as error:
+        raise UsageError(str(error)) from error
+
+
 def check_output(path: Path, force: bool) -> None:
     """Refuse an output before any work is done. Raises UsageError."""
     if path == STANDARD:

@@ -22,9 +22,10 @@ from robuststream.cli.common import (
     named,
     pair_up,
     read_input,
+    require_parity,
     write_output,
 )
-from robuststream.container.packets import MAX_TILE
+from robuststream.container.packets import MAX_PARITY, MAX_TILE
 
 SUFFIX = ".robs"
 
@@ -39,6 +40,9 @@ def encode(
     quality: Annotated[
         int | None, typer.Option(help="Index of the rate, from 0, for models of variable rate; the middle one.")
     ] = None,
+    parity: Annotated[
+        float, typer.Option(help="Repair symbols as a share of the stream, such as 0.1; needs robuststream[parity].")
+    ] = 0.0,
     model: ModelOption = None,
     force: ForceOption = False,
     max_pixels: PixelsOption = DEFAULT_PIXELS,
@@ -46,6 +50,10 @@ def encode(
     """Encode pictures (PNG, JPEG, WebP, TIFF, ...) into streams."""
     if mode not in ("exact", "native"):
         raise UsageError(f"--mode {mode} is not known: use exact or native")
+    if not 0 <= parity <= MAX_PARITY:
+        raise UsageError(f"--parity {parity} is not between 0 and {MAX_PARITY}")
+    if parity:
+        require_parity()
     pairs = pair_up(paths, out_dir, SUFFIX, force)
 
     from robuststream.codec import encode as encode_picture
@@ -63,7 +71,9 @@ def encode(
         source, target = pair
         with named(source), _pillows_limit(max_pixels):
             picture = read_input(source) if source == STANDARD else source
-            data = encode_picture(picture, coder, tile=tile, mode=mode, quality=quality, max_pixels=max_pixels)
+            data = encode_picture(
+                picture, coder, tile=tile, mode=mode, quality=quality, parity=parity, max_pixels=max_pixels
+            )
         write_output(target, data)
         return FINE
 

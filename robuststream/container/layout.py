@@ -70,6 +70,12 @@ def build_packet(kind: int, stream_id: bytes, number: int, payload: bytes) -> by
     return head + payload + struct.pack("<I", crc32c(payload, crc32c(fields)))
 
 
+def packet_size(number: int, payload: int) -> int:
+    """Bytes of a packet with a payload of so many bytes."""
+    varints = sum(len(VarInt.build(value)) for value in (number, payload))
+    return len(SYNC) + 1 + 4 + varints + 2 + payload + PAYLOAD_CRC_BYTES
+
+
 def parse_packet_header(data: bytes) -> tuple[Any, int, int] | None:
     """Fields, CRC-32C so far, and size of the packet header at the start of `data`; None where there is none.
 
@@ -101,7 +107,7 @@ NAME_BYTES = 64
 #: Tags with bit 0 set are critical: a decoder that does not know one refuses the stream.
 TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS, TAG_MODE, TAG_COLOUR, TAG_CHECKPOINTS = 1, 3, 5, 7, 9, 11, 13
 TAG_QUALITY = 15
-TAG_NAME, TAG_METADATA = 2, 4
+TAG_NAME, TAG_METADATA, TAG_PARITY = 2, 4, 8
 
 
 def build_header(header: Header) -> bytes:
@@ -125,6 +131,8 @@ def build_header(header: Header) -> bytes:
         fields[TAG_NAME] = header.model_name.encode()[:NAME_BYTES].decode(errors="ignore").encode()
     if header.metadata_packets:
         fields[TAG_METADATA] = NUMBER.build(header.metadata_packets)
+    if header.parity:
+        fields[TAG_PARITY] = NUMBER.build(header.parity)
     listed = [{"tag": tag, "value": fields[tag]} for tag in sorted(fields)]
     return bytes(HEADER.build({"major": MAJOR, "minor": MINOR, "fields": listed}))
 
@@ -181,6 +189,7 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
         checkpoints=NUMBER.parse(fields.get(TAG_CHECKPOINTS, b"\1")),
         quality=NUMBER.parse(fields.get(TAG_QUALITY, b"\0")),
         metadata_packets=NUMBER.parse(fields.get(TAG_METADATA, b"\0")),
+        parity=NUMBER.parse(fields.get(TAG_PARITY, b"\0")),
         model_name=fields.get(TAG_NAME, b"")[:NAME_BYTES].decode(errors="replace"),
         version=(major, minor),
     )

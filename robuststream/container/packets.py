@@ -12,6 +12,8 @@ MINOR = 0
 MAX_PIXELS = 1 << 28
 #: A tile is decoded as a whole, so its side is limited: memory hangs on it.
 MAX_TILE = 4096
+#: Repair symbols for each source symbol.
+MAX_PARITY = 4
 
 
 class Kind(IntEnum):
@@ -21,7 +23,7 @@ class Kind(IntEnum):
     TILE = ord("T")
     INDEX = ord("i")
     METADATA = ord("m")
-    PARITY = ord("p")  # reserved
+    PARITY = ord("p")
     UNIT = ord("U")  # no part of a stream: spec/packed.md
 
 
@@ -95,6 +97,7 @@ class Header(TileLayout):
         quality: index of the gain, in models of variable rate.
         checkpoints: how many checkpoints each tile carries (0 for factorized priors, else 1).
         metadata_packets: how many METADATA packets belong to the stream.
+        parity: repair symbols for each thousand source symbols; 0 for a stream without PARITY packets.
         model_name: an untrusted hint for messages, at most 64 bytes in UTF-8.
         version: (major, minor) as read; writers write (MAJOR, MINOR).
     """
@@ -106,6 +109,7 @@ class Header(TileLayout):
     checkpoints: int = 1
     quality: int = 0
     metadata_packets: int = 0
+    parity: int = 0
     model_name: str = ""
     version: tuple[int, int] = (MAJOR, MINOR)
 

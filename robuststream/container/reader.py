@@ -24,6 +24,7 @@ from robuststream.container.packets import (
     is_critical,
     kind_name,
 )
+from robuststream.container.parity import parse_description
 from robuststream.container.report import Findings, Rule, StreamReport, TileReport, TileState
 from robuststream.container.scanner import Scanner
 from robuststream.container.writer import arrange, distances
@@ -39,6 +40,7 @@ class Stream:
     """A stream as found: `tiles` are whole and checked, `salvaged` hold z only; all others are lost.
 
     `unproven` tiles are whole too, but copies of them or of the header contradict each other, or the stream id.
+    `restored` ones are whole because parity gave them back.
     """
 
     header: Header
@@ -48,6 +50,7 @@ class Stream:
     unproven: Collection[int]
     metadata: Metadata
     report: StreamReport
+    restored: Collection[int] = ()
 
 
 def read_stream(data: bytes) -> Stream:
@@ -76,6 +79,7 @@ class _Found:
     headers: list[Packet] = field(default_factory=list)
     tiles: dict[int, Packet] = field(default_factory=dict)
     notes: dict[int, Packet] = field(default_factory=dict)
+    parity: dict[int, Packet] = field(default_factory=dict)
     index: Packet | None = None
     order: list[Packet] = field(default_factory=list)
     repeated: list[Packet] = field(default_factory=list)
@@ -83,7 +87,11 @@ class _Found:
     damaged: dict[tuple[int, int], DamagedPacket] = field(default_factory=dict)
 
     def add(self, packet: Packet) -> None:
-        places: dict[int, dict[int, Packet]] = {Kind.TILE: self.tiles, Kind.METADATA: self.notes}
+        places: dict[int, dict[int, Packet]] = {
+            Kind.TILE: self.tiles,
+            Kind.METADATA: self.notes,
+            Kind.PARITY: self.parity,
+        }
         self.order.append(packet)
         if packet.kind == Kind.HEADER:
             self.headers.append(packet)
@@ -118,6 +126,7 @@ class _Reader:
         self._check_others(streams)
         unproven = self._check_identity(header, identity, found, tiles)
         reports, missing = self._tile_reports(header, found, tiles, salvaged)
+        self._check_parity(header, found)
         if not self.findings.kept:
             self._check_whole(header, found)
         report = StreamReport(
@@ -307,6 +316,22 @@ class _Reader:
             return tiles.keys()
         conflicts = {finding.tile for finding in self.findings.kept if finding.rule == Rule.TILE_CONFLICT}
         return [index for index in tiles if index in conflicts]
+
+    def _check_parity(self, header: Header, found: _Found) -> None:
+        """PARITY packets say how many there are; whether their symbols are right only a repair can see."""
+        wanted: set[int] = set()
+        for packet in found.parity.values():
+            block = parse_description(packet.payload)
+            if block is None or packet.number not in block.parity_numbers():
+                self._add(Rule.PARITY, "the CRC holds but the payload breaks the format's rules", packet)
+            else:
+                wanted.update(block.parity_numbers())
+        missing = len(wanted - found.parity.keys())
+        if missing:
+            self.findings.add(Rule.PARITY, f"{missing} of {len(wanted)} PARITY packets are missing or damaged")
+        elif bool(found.parity) != bool(header.parity):
+            there = "none is there" if header.parity else "the header says that there is none"
+            self.findings.add(Rule.PARITY, f"PARITY packets: {there}")
 
     def _check_whole(self, header: Header, found: _Found) -> None:
         """Nothing is damaged: see that nothing is gone or moved either."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from robuststream.container.packets import Header
+from robuststream.container.packets import Header, Mode
 
 #: Version of the JSON form, `spec/report.schema.json`.
 SCHEMA_VERSION = 1
@@ -29,6 +29,7 @@ class Rule(str, Enum):
     ORDER = "ROBS-ORDER"
     INDEX = "ROBS-INDEX"
     METADATA = "ROBS-METADATA"
+    PARITY = "ROBS-PARITY"
     STREAM_ID = "ROBS-STREAM-ID"
     DESYNC = "ROBS-CONTEXT-DESYNC"
     ENTROPY = "ROBS-ENTROPY"
@@ -53,7 +54,7 @@ class Outcome(str, Enum):
 
     EXACT = "exact"
     VERIFIED = "verified"  # native mode: all digests hold, so all symbols are the encoder's
-    REPAIRED = "repaired"  # native mode: verified, after parameters were repaired by their digest
+    REPAIRED = "repaired"  # exact or verified, after bytes were restored by parity, or parameters by their digest
     UNPROVEN = "unproven"  # decoded, but header and tiles contradict each other
     CONCEALED = "concealed"
     MISSING = "missing"
@@ -133,18 +134,21 @@ class StreamReport:
     def exact(self) -> bool | None:
         """Every tile's latents are proven equal to the encoder's; None before a decode.
 
-        Never where header and tiles contradict each other or the stream id: then none is proven the encoder's.
+        Never in native mode, nor where header and tiles contradict each other or the stream id.
         """
         if not self.tiles or any(tile.outcome is None for tile in self.tiles):
             return None
-        return not self.missing_tiles and all(tile.outcome == Outcome.EXACT for tile in self.tiles)
+        return self.header.mode == Mode.EXACT and self._proven()
 
     @property
     def verified(self) -> bool | None:
         """Every tile is exact, or in native mode all its digests hold, perhaps after a repair; None before a decode."""
         if self.exact is None:
             return None
-        return not self.missing_tiles and all(tile.outcome in PROVEN for tile in self.tiles)
+        return self._proven()
+
+    def _proven(self) -> bool:
+        return len(self.tiles) == self.header.tiles and all(tile.outcome in PROVEN for tile in self.tiles)
 
     def decoded(self, outcomes: dict[int, Outcome], findings: tuple[Finding, ...]) -> StreamReport:
         """This report with what a decode found added: an outcome for every tile of the picture."""

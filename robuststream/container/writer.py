@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from robuststream.container import parity
 from robuststream.container.layout import (
     INDEX,
     METADATA,
@@ -18,15 +19,20 @@ from robuststream.container.packets import Header, Kind, Metadata, Packet, Tile
 
 #: No more than this many bytes stand between two HEADER packets (unless a single packet is longer).
 HEADER_INTERVAL = 32 * 1024
+#: Of kinds, between the first HEADER and the last.
+ORDER: dict[int, int] = {Kind.METADATA: 0, Kind.INDEX: 1, Kind.TILE: 2, Kind.PARITY: 3}
 
 
 def write_stream(header: Header, tiles: Sequence[Tile], metadata: Metadata | None = None) -> bytes:
     """A whole stream: the same arguments give the same bytes, always.
 
     Args:
-        header: its `metadata_packets` is set here.
+        header: its `metadata_packets` is set here; its `parity` says whether PARITY packets are to be written.
         tiles: all tiles of the picture, in raster order.
         metadata: blocks to carry along.
+
+    Raises:
+        ImportError: parity without the package `raptorq`.
     """
     if [tile.index for tile in tiles] != list(range(header.tiles)):
         raise ValueError(f"{header.tiles} tiles in raster order are needed")
@@ -45,17 +51,21 @@ def write_stream(header: Header, tiles: Sequence[Tile], metadata: Metadata | Non
     index = packet(Kind.INDEX, 0, b"")
     # The distances do not hang on the INDEX packet's own place or size: they begin at its end.
     index = packet(Kind.INDEX, 0, INDEX.build(distances(arrange(head, [*notes, index, *bodies]))))
-    return b"".join(item.payload for item in arrange(head, [*notes, index, *bodies]))
+    others = [*notes, index, *bodies]
+    if header.parity:
+        raw = [item.payload for item in (head, *others)]
+        blocks = parity.plan([len(item) for item in raw], len(notes), header.parity)
+        others += parity.parity_packets(blocks, raw, identity)
+    return b"".join(item.payload for item in arrange(head, others))
 
 
 def arrange(header: Packet, others: Iterable[Packet]) -> list[Packet]:
-    """The order of packets in a file: METADATA, INDEX, TILEs by number, with copies of HEADER between them.
+    """The order of packets in a file: METADATA, INDEX, TILEs, PARITY by number, with copies of HEADER between them.
 
     HEADER stands first, last, before the middle tile of several, and wherever more than 32 KiB would pass without one.
     The reader calls this as well, to see whether a file is whole.
     """
-    order = {Kind.METADATA: 0, Kind.INDEX: 1, Kind.TILE: 2}
-    others = sorted(others, key=lambda packet: (order[Kind(packet.kind)], packet.number))
+    others = sorted(others, key=lambda packet: (ORDER[packet.kind], packet.number))
     tiles = sum(packet.kind == Kind.TILE for packet in others)
     arranged = [header]
     since_header = 0

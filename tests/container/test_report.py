@@ -29,6 +29,7 @@ def test_json_form_is_plain_and_complete():
         "checkpoints": 1,
         "quality": 0,
         "metadata_packets": 0,
+        "parity": 0,
         "model_name": "käse",
         "version": "1.0",
     }
@@ -64,7 +65,8 @@ def test_exact_needs_every_tile():
     assert report.decoded(outcomes, ()).exact is True
     assert report.decoded({**outcomes, 3: Outcome.CONCEALED}, ()).exact is False
     assert report.decoded({**outcomes, 3: Outcome.MISSING}, ()).exact is False
-    assert replace(report.decoded(outcomes, ()), missing_tiles=1).exact is False
+    assert report.decoded({**outcomes, 3: Outcome.REPAIRED}, ()).exact is True
+    assert replace(report, tiles=report.decoded(outcomes, ()).tiles[1:]).exact is False
 
 
 def test_findings_of_a_decode_are_added():

@@ -1,0 +1,60 @@
+"""`robuststream repair`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robuststream.cli.common import (
+    DAMAGED,
+    FINE,
+    ForceOption,
+    UsageError,
+    check_output,
+    label,
+    named,
+    one_line,
+    read_input,
+    say,
+    write_output,
+)
+
+
+def repair(
+    paths: Annotated[list[Path], typer.Argument(metavar="IN... [OUT]", help="Damaged copies of one stream.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The stream; else the last of two files.")
+    ] = None,
+    force: ForceOption = False,
+) -> None:
+    """Put a damaged stream together again, by its parity and from several damaged copies.
+
+    What can be had is written; where that is not the whole stream, the exit code is 2.
+    """
+    if output is None:
+        if len(paths) != 2:
+            raise UsageError("give one input and one output, or many copies and -o OUT")
+        *paths, output = paths
+    check_output(output, force)
+    copies = [read_input(path) for path in paths]
+
+    from robuststream.container.repair import restore
+
+    with named(paths[0]):
+        try:
+            restored = restore(copies)
+        except ImportError as error:
+            raise UsageError(str(error)) from error
+    write_output(output, restored.data)
+    name = one_line(label(output))
+    if restored.whole:
+        say("info", f"{name}: whole, byte for byte what was written ({len(restored.data)} bytes)")
+        raise typer.Exit(FINE)
+    lost = f"{', '.join(restored.missing[:8])}{', ...' * (len(restored.missing) > 8)}"
+    what = f"missing are {lost}" if lost else "its packets do not all belong together"
+    needed = restored.needed
+    more = f"; {needed} more repair symbol{'s' * (needed != 1)} needed" if needed else ""
+    say("warning", f"{name}: not whole, {what}{more}")
+    raise typer.Exit(DAMAGED)

@@ -1,0 +1,156 @@
+"""Finds a block's source symbols in damaged copies of a stream (spec/format.md, section 19)."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice, product
+
+from robuststream.checksum import crc16
+from robuststream.container.packets import DamagedPacket, Event, Kind, Packet
+from robuststream.container.parity import Block
+
+Key = tuple[int, int]
+#: For each copy, where each packet may begin; for each source symbol of a block, its CRC-16, or what that may be.
+Places = Sequence[Mapping[Key, Sequence[int]]]
+Sums = Sequence[Collection[int]]
+#: A packet's place is looked for at so many positions, a symbol in so many combinations of them.
+MAX_PLACES, MAX_COMBINATIONS = 16, 64
+#: Between two insertions or deletions, symbols are looked for so many bytes beside their place; in so many steps.
+MAX_SHIFT, MAX_STEPS = 1024, 1 << 20
+
+
+class Copy:
+    """One damaged copy: where the stream's packets stand in it.
+
+    Attributes:
+        intact: raw packets, the first of each key.
+        starts: file positions at which packets begin, damaged ones too.
+    """
+
+    def __init__(self, data: bytes, events: Sequence[Event], identity: bytes) -> None:
+        self.data = data
+        self.intact: dict[Key, bytes] = {}
+        self.starts: dict[Key, list[int]] = {}
+        self.damaged: list[DamagedPacket] = []
+        for event in events:
+            if not isinstance(event, (Packet, DamagedPacket)) or event.stream_id != identity:
+                continue
+            key = event.kind, event.number
+            if isinstance(event, Packet):
+                self.intact.setdefault(key, data[event.offset : event.offset + event.size])
+            else:
+                self.damaged.append(event)
+            places = self.starts.setdefault(key, [])
+            if len(places) < MAX_PLACES:
+                places.append(event.offset)
+
+    def places(self, canonical: Mapping[Key, Sequence[int]], length: int) -> dict[Key, list[int]]:
+        """Where each packet may begin: where its header stands, or as far from a neighbour as in the whole file.
+
+        Args:
+            canonical: where packets begin in the undamaged file, of `length` bytes.
+        """
+        anchors = sorted(
+            (at, start - at)
+            for key, starts in self.starts.items()
+            for at in canonical.get(key, ())[:1]
+            for start in starts
+            if key[0] != Kind.HEADER
+        )
+        ends = [0, len(self.data) - length]
+        found = {}
+        for key, positions in canonical.items():
+            places = list(self.starts.get(key, ()))
+            for at in positions:
+                here = bisect_left(anchors, (at,))
+                moved = [shift for _, shift in anchors[max(0, here - 2) : here + 2]]
+                places += [at + shift for shift in (*moved, *ends)]
+            found[key] = list(dict.fromkeys(places))[:MAX_PLACES]
+        return found
+
+
+class Search:
+    """Looks for the source symbols of one block.
+
+    Args:
+        block: whose.
+        copies: of the stream.
+        places: where packets may begin in each copy.
+        sums: what the CRC-16 of each symbol may be.
+        known: raw packets that are intact or restored.
+    """
+
+    def __init__(
+        self, block: Block, copies: Sequence[Copy], places: Places, sums: Sums, known: Mapping[Key, bytes]
+    ) -> None:
+        self._block = block
+        self._copies = copies
+        self._places = places
+        self._sums = sums
+        self._known = known
+
+    def in_place(self) -> dict[int, bytes]:
+        """The symbols, by index, that are in known packets or stand where they must be."""
+        block = self._block
+        found = {}
+        for index in range(block.symbols):
+            begin, end = index * block.symbol, min((index + 1) * block.symbol, block.length)
+            pieces = list(_pieces(block, begin, end))
+            known = all(block.key(ordinal) in self._known for ordinal, _, _ in pieces)
+            options = [list(self._candidates(*piece)) for piece in pieces]
+            for parts in islice(product(*options), MAX_COMBINATIONS):
+                symbol = b"".join(parts).ljust(block.symbol, b"\0")
+                if known or crc16(symbol) in self._sums[index]:
+                    found[index] = symbol
+                    break
+        return found
+
+    def _candidates(self, ordinal: int, begin: int, end: int) -> Iterator[bytes]:
+        """What bytes [begin, end) of a packet may be."""
+        key = self._block.key(ordinal)
+        if key in self._known:
+            yield self._known[key][begin:end]
+            return
+        for copy, where in zip(self._copies, self._places, strict=True):
+            for place in where[key]:
+                if place + begin >= 0 and place + end <= len(copy.data):
+                    yield copy.data[place + begin : place + end]
+
+    def beside(self, source: Mapping[int, bytes]) -> dict[int, bytes]:
+        """Symbols in packets that bytes were put into or taken out of: two in a row, equally far from their place."""
+        block = self._block
+        found: dict[int, bytes] = {}
+        steps = 0
+        for ordinal, start, end in zip(block.ordinals(), block.starts, block.starts[1:], strict=False):
+            key = block.key(ordinal)
+            if key in self._known:
+                continue
+            inside = range(-(-start // block.symbol), end // block.symbol)
+            missing = [index for index in inside if index not in source]
+            for copy, where in zip(self._copies, self._places, strict=True):
+                for place in where[key][:2]:
+                    for shift in sorted(range(-MAX_SHIFT, MAX_SHIFT + 1), key=abs):
+                        steps += len(missing)
+                        if steps > MAX_STEPS:
+                            return found
+                        found |= self._run(copy.data, place - start + shift, missing)
+        return found
+
+    def _run(self, data: bytes, offset: int, missing: Sequence[int]) -> dict[int, bytes]:
+        """Of the missing symbols those that stand at `offset` from their place in the block, two neighbours or more."""
+        size = self._block.symbol
+        right = {}
+        for index in missing:
+            start = offset + index * size
+            symbol = data[max(0, start) : max(0, start + size)]
+            if len(symbol) == size and crc16(symbol) in self._sums[index]:
+                right[index] = symbol
+        return {index: symbol for index, symbol in right.items() if index - 1 in right or index + 1 in right}
+
+
+def _pieces(block: Block, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Bytes [begin, end) of a block: ordinal, and the bytes in that packet."""
+    for place in range(bisect_right(block.starts, begin) - 1, bisect_left(block.starts, end)):
+        start, stop = block.starts[place], block.starts[place + 1]
+        yield block.first + place, max(begin, start) - start, min(end, stop) - start

@@ -1,0 +1,159 @@
+"""Restoring: every byte lost, bursts, insertions, deletions, several copies; and what cannot be restored."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+import robuststream as rs
+from robuststream.container import layout, parity
+from robuststream.container.packets import Kind, Metadata, Packet
+from robuststream.container.reader import read_stream, scan
+from robuststream.container.repair import read_restored, restore
+from robuststream.container.writer import write_stream
+from tests.helpers import memory_below, packet, random_tiles, sample_header, sample_stream
+
+HEADER = sample_header(parity=400)
+TILES = random_tiles(HEADER, words=60)
+DATA = write_stream(HEADER, TILES, Metadata(xmp=b"<x/>"))
+PACKETS = [event for event in scan(DATA) if isinstance(event, Packet)]
+BLOCK = parity.parse_description(next(p for p in PACKETS if p.kind == Kind.PARITY).payload)
+_, _, PLAIN = sample_stream(words=60)
+
+
+def test_an_undamaged_stream_is_given_back():
+    for data in (DATA, PLAIN):
+        restored = restore([data])
+        assert (restored.data, restored.whole, restored.missing, restored.restored) == (data, True, (), ())
+
+
+@pytest.mark.parametrize("length", [1, 40, 200])
+def test_every_place_of_a_hit(length):
+    """Overwritten, cut out, put in: a burst hurts fewer symbols than there are repair symbols."""
+    random = np.random.default_rng(length)
+    for at in range(0, len(DATA) - length, 3):
+        noise = random.bytes(length)
+        for hurt in (
+            DATA[:at] + noise + DATA[at + length :],
+            DATA[:at] + DATA[at + length :],
+            DATA[:at] + noise + DATA[at:],
+        ):
+            restored = restore([hurt])
+            assert restored.whole, at
+            assert restored.data == DATA, at
+
+
+def test_headers_and_index_hurt_as_well():
+    hurt = bytearray(DATA)
+    for item in PACKETS:
+        if item.kind in (Kind.HEADER, Kind.INDEX):
+            hurt[item.offset + 20] ^= 1
+    with pytest.raises(rs.DamagedStream):
+        read_stream(bytes(hurt))
+    assert restore([bytes(hurt)]).data == DATA
+    report = read_restored(bytes(hurt)).report
+    assert not report.intact
+    assert "no HEADER packet survived" in str(report.findings[0])
+
+
+def test_tiles_from_parity_are_restored_not_intact():
+    cut = next(p for p in PACKETS if p.kind == Kind.TILE and p.number == 2)
+    stream = read_restored(DATA[: cut.offset] + DATA[cut.offset + cut.size :])
+    assert stream.tiles[2] == TILES[2]
+    assert set(stream.restored) == {2}
+    assert not stream.report.intact
+
+
+def test_two_deletions_in_one_tile():
+    tile = next(p for p in PACKETS if p.kind == Kind.TILE and p.number == 1)
+    start = tile.offset
+    hurt = DATA[: start + 30] + DATA[start + 37 : start + 220] + DATA[start + 230 :]
+    needed = restore([hurt])
+    assert needed.whole
+    assert needed.data == DATA
+
+
+def test_too_much_is_lost():
+    tiles = [p for p in PACKETS if p.kind == Kind.TILE]
+    hurt = DATA[: tiles[1].offset] + DATA[tiles[4].offset + tiles[4].size :]
+    restored = restore([hurt])
+    assert not restored.whole
+    assert restored.missing == ("TILE 1", "TILE 2", "TILE 3", "TILE 4")
+    gone = sum(p.size for p in tiles[1:5]) / BLOCK.symbol
+    assert gone - BLOCK.repair - 3 < restored.needed < gone - BLOCK.repair + 8
+    assert set(read_stream(restored.data).tiles) == {0, 5}
+
+
+def test_copies_are_merged():
+    tiles = {p.number: p for p in scan(PLAIN) if isinstance(p, Packet) and p.kind == Kind.TILE}
+    copies = []
+    for lost in ((0, 1, 2), (2, 3, 4), (5,)):
+        hurt = bytearray(PLAIN)
+        for number in lost:
+            hurt[tiles[number].offset + 40] ^= 0xFF
+        copies.append(bytes(hurt))
+    restored = restore(copies)
+    assert (restored.whole, restored.data) == (True, PLAIN)
+    assert restore(copies[:1] * 2).missing == ("TILE 0", "TILE 1", "TILE 2")
+    foreign = sample_stream(words=60, seed=9)[2]
+    assert restore([copies[0], foreign]).missing == ("TILE 0", "TILE 1", "TILE 2")
+
+
+def test_order_copies_and_index_are_put_right_without_parity():
+    pieces = [PLAIN[p.offset : p.offset + p.size] for p in scan(PLAIN) if isinstance(p, Packet)]
+    unique = [piece for piece in dict.fromkeys(pieces) if piece[3] != Kind.INDEX]
+    assert restore([b"junk".join(reversed(unique))]).data == PLAIN
+
+
+def test_a_wrong_symbol_with_the_right_sum_is_found_out():
+    """Two lost bytes are made up so that the symbol's CRC-16 holds: only the CRC-32C of the packet can tell."""
+    tile = next(p for p in PACKETS if p.kind == Kind.TILE and p.number == 3)
+    before = sum(p.size for p in PACKETS if p.offset < tile.offset and p.kind not in (Kind.HEADER,)) + PACKETS[0].size
+    index = -(-(before + 30) // BLOCK.symbol)
+    start = tile.offset + index * BLOCK.symbol - before
+    symbol = bytearray(DATA[start : start + BLOCK.symbol])
+    # A multiple of the CRC's polynomial x^16 + x^12 + x^5 + 1 changes nothing of it.
+    for place, value in ((5, 0x01), (6, 0x10), (7, 0x21)):
+        symbol[place] ^= value
+    hurt = DATA[:start] + bytes(symbol) + DATA[start + BLOCK.symbol :]
+    assert layout.crc16(bytes(symbol)) == layout.crc16(DATA[start : start + BLOCK.symbol])
+    restored = restore([hurt])
+    assert (restored.whole, restored.data) == (True, DATA)
+
+
+def test_nothing_to_restore():
+    with pytest.raises(rs.NotARobustStream):
+        restore([b"no stream"])
+    with pytest.raises(rs.DamagedStream, match="no HEADER packet survived, and parity does not give it back"):
+        restore([b"".join(PLAIN[p.offset : p.offset + p.size] for p in scan(PLAIN) if p.kind == Kind.TILE)])
+    with pytest.raises(ValueError, match="one damaged copy"):
+        rs.repair()
+
+
+def test_a_forged_header_allocates_nothing():
+    header = layout.build_header(sample_header(1 << 31, 1 << 31, 1))
+    with memory_below(1 << 20), pytest.raises(rs.DamagedStream, match="more than there are bytes"):
+        restore([packet(Kind.HEADER, bytes(4), 0, header)])
+
+
+def test_forged_descriptions_allocate_nothing():
+    blocks = [parity.Block(0, n, (1 << 20,) * 8, 1 << 15, 5, n, 5) for n in range(200)]
+    forged = b"".join(packet(Kind.PARITY, bytes(4), n, block.build()) for n, block in enumerate(blocks))
+    header = packet(Kind.HEADER, bytes(4), 0, layout.build_header(HEADER))
+    with memory_below(1 << 21):
+        assert not restore([header + forged]).whole
+
+
+def test_without_the_package(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "raptorq", None)
+    cut = next(p for p in PACKETS if p.kind == Kind.TILE)
+    hurt = DATA[: cut.offset] + DATA[cut.offset + cut.size :]
+    assert 0 not in read_restored(hurt).tiles
+    assert "pip install 'robuststream[parity]'" in caplog.text
+    with pytest.raises(ImportError, match="needs the package raptorq"):
+        restore([hurt])
+    with pytest.raises(ImportError):
+        write_stream(HEADER, TILES)
+    assert restore([PLAIN]).whole
