@@ -29,6 +29,8 @@ MIN_SYMBOL, ALIGNMENT, MAX_SYMBOL = 32, 8, 1 << 15
 MAX_REPAIR, MAX_PACKETS = 1 << 16, 1 << 12
 #: A PARITY packet should be no longer, so that a HEADER is never far.
 PACKET_BYTES = 1 << 14
+#: With two, a few hits too often hurt both descriptions; of three, one is left, or two make one.
+MIN_PACKETS = 3
 
 DESCRIPTION = c.Struct(
     "metadata" / VarInt,
@@ -183,16 +185,16 @@ def _block(metadata: int, first: int, sizes: tuple[int, ...], number: int, parit
     """Size and number of symbols are a writer's choice.
 
     A symbol's CRC stands in every PARITY packet, so small symbols cost bytes; a hit byte costs a whole symbol, so large
-    ones do too. With symbols of the root of the block's size there are as many as each has bytes.
+    ones do too. Near the root of the block's size the two balance.
     """
     length = sum(sizes)
-    symbol = max(MIN_SYMBOL, -(-math.isqrt(length) // ALIGNMENT) * ALIGNMENT)
+    symbol = max(MIN_SYMBOL, -(-math.isqrt(2 * length) // ALIGNMENT) * ALIGNMENT)
     symbols = -(-length // symbol)
-    repair = min(MAX_REPAIR, max(2, -(-parity * symbols // 1000)))
+    repair = min(MAX_REPAIR, max(MIN_PACKETS, -(-parity * symbols // 1000)))
     bytes_ = repair * (symbol + 2)
     description = 2 * (symbols + len(sizes)) + 24
-    # Every packet repeats the description: two at least, more where that is little beside the symbols.
-    packets = max(2, bytes_ // (4 * description), -(-bytes_ // PACKET_BYTES))
+    # Every packet repeats the description: three at least, more where that is little beside the symbols.
+    packets = max(MIN_PACKETS, bytes_ // (4 * description), -(-bytes_ // PACKET_BYTES))
     each = -(-repair // min(packets, repair))
     return Block(metadata, first, sizes, symbol, repair, number, -(-repair // each))
 

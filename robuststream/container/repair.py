@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 from robuststream.checksum import crc32c
 from robuststream.container import layout, parity
-from robuststream.container.packets import Event, Header, Kind, Packet, Tile, kind_name
+from robuststream.container.packets import DamagedPacket, Event, Header, Kind, Packet, Tile, kind_name
 from robuststream.container.parity import Block
 from robuststream.container.reader import Stream, read_stream, scan
 from robuststream.container.report import Finding, Rule
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: Symbols taken out in turn, where one with the right CRC-16 must be wrong nevertheless.
 MAX_SUSPECTS = 256
+#: Damaged descriptions that are put together of each other, and their bytes that are looked at.
+MAX_MIXED, MIXED_BYTES = 6, 512
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ def _choose(copies: Sequence[bytes], events: Sequence[Sequence[Event]]) -> bytes
     for packet in packets:
         if packet.kind == Kind.HEADER:
             return packet.stream_id
-    ids = [packet.stream_id for packet in packets]
+    damaged = [event for listed in events for event in listed if isinstance(event, DamagedPacket)]
+    ids = [packet.stream_id for packet in packets or damaged]
     if not ids:
         read_stream(copies[0])  # says why it cannot be read
     return max(ids, key=ids.count)
@@ -155,7 +159,8 @@ class _Restoration:
         blocks: dict[int, Block] = {}
         # Blocks of which hardly anything arrived cannot be solved, and must not cost time.
         left = 16 * sum(len(copy.data) for copy in self.copies)
-        for payload, _ in (item for listed in self.payloads.values() for item in listed):
+        payloads = [payload for listed in self.payloads.values() for payload, _ in listed]
+        for payload in payloads + _mixtures(payloads[:MAX_MIXED]):
             block = parity.parse_description(payload)
             if block is not None and block.first not in blocks and block.length <= left:
                 blocks[block.first] = block
@@ -203,9 +208,11 @@ class _Restoration:
         search = Search(block, self.copies, self.places, sums, fitting)
         source = search.in_place()
         solved = self._try(block, source, repair)
-        if solved is None:
-            source |= search.beside(source)
-            solved = self._try(block, source, repair)
+        # The further from its place a symbol is looked for, the likelier it is that another is taken for it.
+        for together in (2, 1):
+            if solved is None:
+                source |= search.beside(source, together)
+                solved = self._try(block, source, repair)
         if solved is None:
             self.needed += max(1, block.symbols - len(source) - len(repair))
         else:
@@ -215,8 +222,8 @@ class _Restoration:
         solved = self._checked(block, parity.solve(block, source, repair))
         if solved is not None or len(source) + len(repair) < block.symbols:
             return solved
-        # One of 65,536 wrong symbols has the right CRC-16: do without each in turn.
-        for suspect in list(source)[:MAX_SUSPECTS]:
+        # One of 65,536 wrong symbols has the right CRC-16: do without each in turn, those found last first.
+        for suspect in list(reversed(source))[:MAX_SUSPECTS]:
             rest = {index: symbol for index, symbol in source.items() if index != suspect}
             solved = self._checked(block, parity.solve(block, rest, repair))
             if solved is not None:
@@ -302,6 +309,14 @@ def _wanted(header: Header, size: int) -> list[Key]:
     if header.tiles + header.metadata_packets > size:
         raise DamagedStream(f"the header declares {header.tiles} tiles, more than there are bytes: nothing to restore")
     return [parity.packet_key(n, header.metadata_packets) for n in range(header.tiles + header.metadata_packets + 2)]
+
+
+def _mixtures(payloads: Sequence[bytes]) -> list[bytes]:
+    """What two damaged descriptions may have been: the beginning of one, the rest of the other."""
+    if any(parity.parse_description(payload) is not None for payload in payloads):
+        return []
+    cuts = range(1, MIXED_BYTES)
+    return [one[:cut] + two[cut:MIXED_BYTES] for one, two in permutations(payloads, 2) for cut in cuts]
 
 
 def _payload(raw: bytes) -> bytes:

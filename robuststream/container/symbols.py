@@ -117,8 +117,8 @@ class Search:
                 if place + begin >= 0 and place + end <= len(copy.data):
                     yield copy.data[place + begin : place + end]
 
-    def beside(self, source: Mapping[int, bytes]) -> dict[int, bytes]:
-        """Symbols in packets that bytes were put into or taken out of: two in a row, equally far from their place."""
+    def beside(self, source: Mapping[int, bytes], together: int) -> dict[int, bytes]:
+        """Symbols in packets that bytes were put into or cut out of: so many in a row, equally far from their place."""
         block = self._block
         found: dict[int, bytes] = {}
         steps = 0
@@ -134,11 +134,11 @@ class Search:
                         steps += len(missing)
                         if steps > MAX_STEPS:
                             return found
-                        found |= self._run(copy.data, place - start + shift, missing)
+                        found |= self._run(copy.data, place - start + shift, missing, together)
         return found
 
-    def _run(self, data: bytes, offset: int, missing: Sequence[int]) -> dict[int, bytes]:
-        """Of the missing symbols those that stand at `offset` from their place in the block, two neighbours or more."""
+    def _run(self, data: bytes, offset: int, missing: Sequence[int], together: int) -> dict[int, bytes]:
+        """Of the missing symbols those at `offset` from their place in the block, with a neighbour or alone."""
         size = self._block.symbol
         right = {}
         for index in missing:
@@ -146,6 +146,8 @@ class Search:
             symbol = data[max(0, start) : max(0, start + size)]
             if len(symbol) == size and crc16(symbol) in self._sums[index]:
                 right[index] = symbol
+        if together == 1:
+            return right
         return {index: symbol for index, symbol in right.items() if index - 1 in right or index + 1 in right}
 
 

@@ -29,13 +29,13 @@ COVERED.insert(0, DATA[: PACKETS[0].size])
 
 def test_payload_written_out():
     source = b"".join(COVERED)
-    size = 40
-    assert size**2 >= len(source) > (size - 8) ** 2
+    size = 56
+    assert size**2 >= 2 * len(source) > (size - 8) ** 2
     symbols = [source[at : at + size].ljust(size, b"\0") for at in range(0, len(source), size)]
     repair = -(-len(symbols) * 250 // 1000)
-    assert len(PARITY) == 2
+    assert len(PARITY) == 3
     head = varint(1) + varint(0) + varint(len(COVERED)) + b"".join(varint(len(raw)) for raw in COVERED)
-    head += varint(size) + varint(repair) + varint(0) + varint(2)
+    head += varint(size) + varint(repair) + varint(0) + varint(3)
     head += struct.pack("<I", slow_crc32c(head))
     head += b"".join(struct.pack("<H", slow_crc16(symbol)) for symbol in symbols)
     encoded = raptorq.Encoder.with_defaults(b"".join(symbols), size).get_encoded_packets(repair)
@@ -45,18 +45,17 @@ def test_payload_written_out():
         item[4:] + struct.pack("<H", slow_crc16(struct.pack("<I", index) + item[4:]))
         for index, item in enumerate(encoded[len(symbols) :])
     ]
-    half = -(-repair // 2)
-    assert PARITY[0].payload == head + b"".join(own[:half])
-    assert PARITY[1].payload == head + b"".join(own[half:])
+    each = -(-repair // 3)
+    assert [item.payload for item in PARITY] == [head + b"".join(own[n * each : (n + 1) * each]) for n in range(3)]
 
 
 def test_order_and_reading():
     kinds = "".join(chr(item.kind) for item in PACKETS)
-    assert kinds == "HmiTTTHTTTppH"
+    assert kinds == "HmiTTTHTTTpppH"
     stream = read_stream(DATA)
     assert stream.report.intact
     assert stream.header.parity == 250
-    assert stream.report.packets["PARITY"] == 2
+    assert stream.report.packets["PARITY"] == 3
     assert list(stream.tiles.values()) == TILES
 
 
@@ -119,9 +118,9 @@ def rules(data):
 
 
 def test_reader_says_what_is_wrong_with_parity():
-    one, two = (DATA[item.offset : item.offset + item.size] for item in PARITY)
+    one, two, three = (DATA[item.offset : item.offset + item.size] for item in PARITY)
     assert rules(DATA.replace(one, b"")) == {Rule.PARITY}
-    assert rules(DATA.replace(one, b"").replace(two, b"")) == {Rule.PARITY}
+    assert rules(DATA.replace(one + two + three, b"")) == {Rule.PARITY}
     assert rules(DATA.replace(two, packet(Kind.PARITY, PARITY[0].stream_id, 1, b"junk"))) == {Rule.PARITY}
     assert rules(DATA.replace(two, two + two)) == {Rule.DUPLICATE}
     plain = sample_stream()[2]

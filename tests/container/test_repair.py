@@ -15,7 +15,7 @@ from robuststream.container.repair import read_restored, restore
 from robuststream.container.writer import write_stream
 from tests.helpers import memory_below, packet, random_tiles, sample_header, sample_stream
 
-HEADER = sample_header(parity=400)
+HEADER = sample_header(parity=500)
 TILES = random_tiles(HEADER, words=60)
 DATA = write_stream(HEADER, TILES, Metadata(xmp=b"<x/>"))
 PACKETS = [event for event in scan(DATA) if isinstance(event, Packet)]
@@ -56,6 +56,20 @@ def test_headers_and_index_hurt_as_well():
     report = read_restored(bytes(hurt)).report
     assert not report.intact
     assert "no HEADER packet survived" in str(report.findings[0])
+
+
+def test_every_packet_hurt():
+    """Not one intact packet, and no intact description: two halves of one are."""
+    hurt = bytearray(DATA)
+    for item in PACKETS:
+        hurt[item.offset + item.size - 5] ^= 1
+    first, second, third = (p.offset for p in PACKETS if p.kind == Kind.PARITY)
+    hurt[first + 18] ^= 1
+    hurt[second + 28] ^= 1
+    hurt[third + 20] ^= 1
+    assert not any(isinstance(event, Packet) for event in scan(bytes(hurt)))
+    restored = restore([bytes(hurt)])
+    assert (restored.whole, restored.data) == (True, DATA)
 
 
 def test_tiles_from_parity_are_restored_not_intact():

@@ -55,6 +55,8 @@ def _damaged(data: bytes, random: np.random.Generator) -> tuple[bytes, int]:
         kind = int(random.integers(3))
         length = 1 if kind == 0 else int(random.integers(1, LONGEST + 1))
         at = int(random.integers(len(data) - length))
+        if any(at < other + size and other < at + length for other, size, _ in hits):
+            continue  # hits that overlap would hurt more than is counted
         more = hurt | set(symbol_at[at : at + length])
         if len(more - {-1}) > block.repair - 2:
             break
