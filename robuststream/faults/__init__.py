@@ -16,9 +16,10 @@ from robuststream.faults.chance import GilbertElliott
 from robuststream.faults.cutting import cut_start, delete, insert, truncate
 from robuststream.faults.drift import drifted
 from robuststream.faults.overwriting import burst, channel_errors, flip_bits, zero_sectors
-from robuststream.faults.pieces import drop_tiles, duplicate, lose_datagrams, reorder, splice
+from robuststream.faults.pieces import ETHERNET_MTU, drop_tiles, duplicate, lose_datagrams, reorder, splice
 
 __all__ = [
+    "ETHERNET_MTU",
     "GilbertElliott",
     "burst",
     "channel_errors",

@@ -37,11 +37,11 @@ def drifted(model: Model, *, relative: float, seed: int) -> Model:
 
     from robuststream.model import Model
 
-    return Model(model.parts, model.device, _Drift(relative, seed))
+    return Model(model.parts, model.device, Drift(relative, seed))
 
 
 @dataclass(frozen=True)
-class _Drift:
+class Drift:
     """Puts drift behind a network."""
 
     relative: float

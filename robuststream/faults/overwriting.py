@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from robuststream.faults.chance import GilbertElliott, check_probability, generator
@@ -31,9 +29,7 @@ def flip_bits(data: bytes, *, seed: int, count: int | None = None, rate: float |
     return bytes(hurt)
 
 
-def channel_errors(
-    data: bytes, *, seed: int, channel: GilbertElliott, unit: Literal["bits", "bytes"] = "bits"
-) -> bytes:
+def channel_errors(data: bytes, *, seed: int, channel: GilbertElliott, unit: str = "bits") -> bytes:
     """Errors in bursts, of the bits or bytes of `data` on a Gilbert-Elliott channel.
 
     Args:

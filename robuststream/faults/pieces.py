@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from itertools import accumulate
-from typing import Literal
 
 import numpy as np
 
@@ -28,7 +27,7 @@ def lose_datagrams(
     mtu: int = ETHERNET_MTU,
     rate: float | None = None,
     channel: GilbertElliott | None = None,
-    lost: Literal["removed", "zeroed"] = "removed",
+    lost: str = "removed",
 ) -> bytes:
     """Cut `data` into datagrams and lose each with probability `rate`, or as `channel` says.
 
