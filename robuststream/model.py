@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ from robuststream.priors.walk import Prior, Runner
 
 METADATA_KEY = "robuststream.model"
 MAX_FILE_BYTES = 4 << 30
+#: A native network's name and the network, to what is used in its place.
+Change = Callable[[str, Runner], Runner]
 
 
 class Model:
@@ -56,10 +59,15 @@ class Model:
         channels: of y.
         qualities: how many quality indexes there are; 1 where the rate is not variable.
         device: where the analysis and synthesis transforms run; the exact networks always run on the CPU.
+
+    Args:
+        change: what is used in place of each native network, given its name and itself; for models that are wrong on
+            purpose (`faults.drifted`). Digests do not show it.
     """
 
-    def __init__(self, parts: ModelParts, device: torch.device | str = "cpu") -> None:
+    def __init__(self, parts: ModelParts, device: torch.device | str = "cpu", change: Change | None = None) -> None:
         self.parts = parts
+        self._change = change
         self.device = torch.device(device)
         self.name = parts.texts.get("name", "")
         self.analysis = FloatingNetwork(parts.network("g_a"), self.device)
@@ -70,7 +78,7 @@ class Model:
         #: The proof of exactness, layer by layer, of each network that yields entropy parameters.
         self.bounds = {} if parts.live_names else {name: prove(parts.network(name)) for name in parts.exact_names}
         self.qualities = 1 if parts.gains is None else len(parts.gains)
-        self._makers = {mode: PriorMaker(parts, mode, self.device) for mode in Mode}
+        self._makers = {mode: PriorMaker(parts, mode, self.device, change) for mode in Mode}
         #: What modes and quality indexes share of a prior: its geometry, and what an encoder codes.
         self.prior = self._makers[Mode.NATIVE if parts.live_names else Mode.EXACT](0)
         self.factor = self.latent_stride * self.prior.hyper_factor
@@ -176,7 +184,7 @@ class Model:
         return cls.from_bytes(data, device, str(path))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Model.from_bytes, (self.to_bytes(), str(self.device))
+        return _unpickled, (self.to_bytes(), str(self.device), self._change)
 
     def __repr__(self) -> str:
         return f"<Model {self.name} ({self.parts.prior}), parameters {self.parameters_digest.hex()}>"
@@ -185,9 +193,10 @@ class Model:
 class PriorMaker:
     """Makes the walks of a model in one arithmetic, one for each quality index; its networks are made ready once."""
 
-    def __init__(self, parts: ModelParts, mode: Mode, device: torch.device) -> None:
+    def __init__(self, parts: ModelParts, mode: Mode, device: torch.device, change: Change | None = None) -> None:
         self._parts = parts
         self._exact = mode == Mode.EXACT
+        self._change = change
         self._device = device
         self._runners: dict[str, Runner] = {}
         self._priors: dict[int, Prior] = {}
@@ -243,9 +252,17 @@ class PriorMaker:
             self._runners[name] = (
                 ExactNetwork(network or self._parts.network(name))
                 if self._exact
-                else NativeNetwork(network or self._parts.networks[name])
+                else self._native(name, NativeNetwork(network or self._parts.networks[name]))
             )
         return self._runners[name]
+
+    def _native(self, name: str, network: NativeNetwork) -> Runner:
+        return network if self._change is None else self._change(name, network)
+
+
+def _unpickled(data: bytes, device: str, change: Change | None) -> Model:
+    model = Model.from_bytes(data, device)
+    return model if change is None else Model(model.parts, device, change)
 
 
 def read_description(data: bytes) -> dict[str, Any]:

@@ -15,7 +15,10 @@ from robuststream import faults
 from robuststream.checksum import kernel
 from robuststream.cli import inspect as inspect_module
 from tests.cli.conftest import Files, Run
+from tests.helpers import sample_stream
 from tests.small import model, net
+
+CHANNEL = faults.GilbertElliott(to_bad=0.1, to_good=0.2, error_good=0.05, error_bad=0.9)
 
 
 class TestDamage:
@@ -27,12 +30,42 @@ class TestDamage:
             (["--burst", 30], lambda data: faults.burst(data, seed=7, length=30)),
             (["--burst", 30, "--bursts", 3], lambda data: faults.burst(data, seed=7, length=30, count=3)),
             (["--zero-sectors", 1], lambda data: faults.zero_sectors(data, seed=7, count=1)),
+            (["--zero-sectors", 2, "--sector", 50], lambda data: faults.zero_sectors(data, seed=7, count=2, size=50)),
+            (["--duplicate", 2], lambda data: faults.duplicate(data, seed=7, count=2)),
+            (["--duplicate", 2, "--mtu", 90], lambda data: faults.duplicate(data, seed=7, count=2, mtu=90)),
+            (["--reorder", 3], lambda data: faults.reorder(data, seed=7, count=3)),
+            (["--reorder", 3, "--mtu", 90], lambda data: faults.reorder(data, seed=7, count=3, mtu=90)),
+            (["--loss", 0.3, "--mtu", 90], lambda data: faults.lose_datagrams(data, seed=7, rate=0.3, mtu=90)),
+            (
+                ["--loss", 0.9, "--lost", "zeroed"],
+                lambda data: faults.lose_datagrams(data, seed=7, rate=0.9, lost="zeroed"),
+            ),
+            (
+                ["--loss-channel", 0.1, 0.2, 0.05, 0.9, "--mtu", 40],
+                lambda data: faults.lose_datagrams(data, seed=7, channel=CHANNEL, mtu=40),
+            ),
+            (["--channel", 0.1, 0.2, 0.05, 0.9], lambda data: faults.channel_errors(data, seed=7, channel=CHANNEL)),
+            (
+                ["--channel", 0.1, 0.2, 0.05, 0.9, "--channel-unit", "bytes"],
+                lambda data: faults.channel_errors(data, seed=7, channel=CHANNEL, unit="bytes"),
+            ),
+            (["--delete", 30], lambda data: faults.delete(data, seed=7, length=30)),
+            (["--delete", 30, "--deletes", 3], lambda data: faults.delete(data, seed=7, length=30, count=3)),
+            (["--insert", 30], lambda data: faults.insert(data, seed=7, length=30)),
+            (["--insert", 30, "--inserts", 3], lambda data: faults.insert(data, seed=7, length=30, count=3)),
+            (["--cut-start", 99], lambda data: data[99:]),
             (["--truncate", 99], lambda data: data[:99]),
             (["--truncate", 0], lambda data: b""),
             (["--drop-tiles", 2], lambda data: faults.drop_tiles(data, seed=7, count=2)),
             (
                 ["--truncate", 900, "--flip", 3, "--drop-tiles", 1],
                 lambda data: faults.flip_bits(faults.drop_tiles(data, seed=7, count=1), seed=7, count=3)[:900],
+            ),
+            (
+                ["--cut-start", 9, "--insert", 30, "--reorder", 3, "--channel", 0.1, 0.2, 0.05, 0.9],
+                lambda data: faults.channel_errors(
+                    faults.insert(faults.reorder(data, seed=7, count=3), seed=7, length=30), seed=7, channel=CHANNEL
+                )[9:],
             ),
         ],
     )
@@ -42,6 +75,22 @@ class TestDamage:
         assert (done.code, done.out, done.err) == (0, b"", "")
         assert out.read_bytes() == damage(files.stream.read_bytes())
         assert out.read_bytes() != files.stream.read_bytes()
+
+    @pytest.mark.parametrize("length", [None, 50])
+    def test_splice(self, length: int | None, run: Run, files: Files, tmp_path: Path) -> None:
+        data, other = files.stream.read_bytes(), sample_stream()[2]
+        (tmp_path / "other.robs").write_bytes(other)
+        options = ["--splice", tmp_path / "other.robs", "--splices", 2]
+        done = run("damage", files.stream, "-", "--seed", 7, *options, *(["--splice-bytes", length] if length else []))
+        assert (done.code, done.err) == (0, "")
+        assert done.out == faults.splice(data, other=other, seed=7, count=2, length=length)
+
+    def test_nothing_to_splice(self, run: Run, files: Files, tmp_path: Path) -> None:
+        for name in (files.photo, tmp_path / "missing.robs"):
+            done = run("damage", files.stream, tmp_path / "out", "--seed", 1, "--splice", name)
+            assert (done.code, done.out) == (1, b"")
+            assert ("there are 0" if name == files.photo else "missing.robs: cannot be read") in done.error
+        assert not list(tmp_path.iterdir())
 
     def test_pipes(self, run: Run) -> None:
         assert run("damage", "-", "-", "--seed", 1, "--truncate", 3, stdin=b"abcdef").out == b"abc"
@@ -57,6 +106,20 @@ class TestDamage:
             ["--seed", 1, "--flip", 10**9],
             ["--seed", 1, "--bit-error-rate", 2],
             ["--seed", 1, "--drop-tiles", 7],
+            ["--seed", 1, "--duplicate", 99],
+            ["--seed", 1, "--reorder", 1],
+            ["--seed", 1, "--loss", -0.5],
+            ["--seed", 1, "--loss", "nan"],
+            ["--seed", 1, "--loss", 0.5, "--mtu", 0],
+            ["--seed", 1, "--loss", 0.5, "--lost", "burnt"],
+            ["--seed", 1, "--loss-channel", 0.1, 0.1, 0.1, 3],
+            ["--seed", 1, "--channel", 0, 0, 0, 1],
+            ["--seed", 1, "--channel", 0.1, 0.1, 0.1],
+            ["--seed", 1, "--channel", 0.1, 0.1, 0, 1, "--channel-unit", "words"],
+            ["--seed", 1, "--delete", -1],
+            ["--seed", 1, "--insert", 5, "--inserts", -1],
+            ["--seed", 1, "--zero-sectors", 1, "--sector", 0],
+            ["--seed", 1, "--cut-start", -1],
         ],
     )
     def test_usage(self, options: list[object], run: Run, files: Files, tmp_path: Path) -> None:

@@ -6,14 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import cross_machine
-import torch
 
 import robuststream as rs
 from bars.common import Figure, photo_paths
 from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome
+from robuststream.faults import drifted
 from robuststream.latents import decode_latents
-from robuststream.networks.native import NativeNetwork
 from robuststream.tiling import Grid
 
 #: Relative drift, tiles to decode, and the share of drifted ones to be repaired.
@@ -27,34 +26,20 @@ def drift(photos: Path) -> list[Figure]:
     grids = [Grid.of(stream.header, model.latent_stride, model.factor) for stream in streams]
     whole = [decode_latents(stream, model, grid).latents for stream, grid in zip(streams, grids, strict=True)]
     figures = []
-    run = NativeNetwork.__call__
     for relative, tiles, wanted in DRIFTS:
-        generator = torch.Generator().manual_seed(1)
-
-        def drifted(
-            network: NativeNetwork,
-            x: torch.Tensor,
-            relative: float = relative,
-            generator: torch.Generator = generator,
-        ) -> torch.Tensor:
-            values = run(network, x)
-            noise = 2 * torch.rand(values.shape, generator=generator, dtype=torch.float64) - 1
-            return values * (1 + relative * noise)
-
         outcomes: Counter[Outcome | None] = Counter()
         wrong = 0
-        NativeNetwork.__call__ = drifted  # type: ignore[method-assign]
-        try:
-            while sum(outcomes.values()) < tiles:
-                for stream, grid, expected in zip(streams, grids, whole, strict=True):
-                    decoded = decode_latents(stream, model, grid)
-                    outcomes.update(tile.outcome for tile in decoded.report.tiles)
-                    for tile in decoded.report.tiles:
-                        box = (slice(None), *grid.latent_box(tile.index).slices())
-                        far = (decoded.latents[box] - expected[box]).abs().max() > 64
-                        wrong += bool(far) and tile.outcome in (Outcome.VERIFIED, Outcome.REPAIRED)
-        finally:
-            NativeNetwork.__call__ = run  # type: ignore[method-assign]
+        seed = 0
+        while sum(outcomes.values()) < tiles:
+            other = drifted(model, relative=relative, seed=seed)
+            seed += 1
+            for stream, grid, expected in zip(streams, grids, whole, strict=True):
+                decoded = decode_latents(stream, other, grid)
+                outcomes.update(tile.outcome for tile in decoded.report.tiles)
+                for tile in decoded.report.tiles:
+                    box = (slice(None), *grid.latent_box(tile.index).slices())
+                    far = (decoded.latents[box] - expected[box]).abs().max() > 64
+                    wrong += bool(far) and tile.outcome in (Outcome.VERIFIED, Outcome.REPAIRED)
         total = sum(outcomes.values())
         off = total - outcomes[Outcome.VERIFIED]
         share = outcomes[Outcome.REPAIRED] / max(1, off)

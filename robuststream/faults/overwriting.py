@@ -1,16 +1,10 @@
-"""Seeded damage for tests and demonstrations: pure functions on bytes, the same seed gives the same damage.
-
-They compose: `truncate(flip_bits(data, seed=1, count=3), 10_000)`. Random numbers come from `numpy.random.default_rng`.
-"""
+"""Bytes that become other bytes in their places."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import numpy as np
 
-from robuststream.container.packets import Kind, Packet
-from robuststream.container.reader import scan
+from robuststream.faults.chance import GilbertElliott, check_probability, generator
 
 
 def flip_bits(data: bytes, *, seed: int, count: int | None = None, rate: float | None = None) -> bytes:
@@ -21,11 +15,10 @@ def flip_bits(data: bytes, *, seed: int, count: int | None = None, rate: float |
     """
     if (count is None) == (rate is None):
         raise ValueError("give either a count of bits or a bit error rate")
-    random = np.random.default_rng(seed)
+    random = generator(seed)
     bits = 8 * len(data)
     if rate is not None:
-        if not 0 <= rate <= 1:
-            raise ValueError(f"a bit error rate of {rate} is not between 0 and 1")
+        check_probability(rate, "a bit error rate")
         count = int(random.binomial(bits, rate))
     assert count is not None
     if not 0 <= count <= bits:
@@ -34,6 +27,27 @@ def flip_bits(data: bytes, *, seed: int, count: int | None = None, rate: float |
     for position in random.choice(bits, count, replace=False) if count else ():
         hurt[position >> 3] ^= 1 << (position & 7)
     return bytes(hurt)
+
+
+def channel_errors(data: bytes, *, seed: int, channel: GilbertElliott, unit: str = "bits") -> bytes:
+    """Errors in bursts, of the bits or bytes of `data` on a Gilbert-Elliott channel.
+
+    Args:
+        unit: what passes the channel one after the other. "bits", from the lowest of each byte on: a wrong one is
+            flipped. "bytes": a wrong one becomes any other byte, all with the same probability.
+
+    Raises:
+        ValueError: another unit.
+    """
+    if unit not in ("bits", "bytes"):
+        raise ValueError(f"{unit!r} do not pass a channel: use 'bits' or 'bytes'")
+    random = generator(seed)
+    if unit == "bits":
+        change = np.packbits(channel.errors(8 * len(data), random), bitorder="little")
+    else:
+        wrong = channel.errors(len(data), random)
+        change = np.where(wrong, random.integers(1, 256, len(data), np.uint8), np.uint8(0))
+    return bytes(np.frombuffer(data, np.uint8) ^ change)
 
 
 def burst(data: bytes, *, seed: int, length: int, count: int = 1) -> bytes:
@@ -46,7 +60,7 @@ def burst(data: bytes, *, seed: int, length: int, count: int = 1) -> bytes:
     """
     if length < 0 or count < 0:
         raise ValueError(f"{count} bursts of {length} bytes are not possible")
-    random = np.random.default_rng(seed)
+    random = generator(seed)
     hurt = bytearray(data)
     length = min(length, len(data))
     for _ in range(count):
@@ -63,42 +77,10 @@ def zero_sectors(data: bytes, *, seed: int, count: int = 1, size: int = 512) -> 
     """
     if size <= 0 or count < 0:
         raise ValueError(f"{count} sectors of {size} bytes are not possible")
-    random = np.random.default_rng(seed)
+    random = generator(seed)
     hurt = bytearray(data)
     sectors = -(-len(data) // size)
     for sector in random.choice(sectors, min(count, sectors), replace=False) if sectors else ():
         start, end = int(sector) * size, min((int(sector) + 1) * size, len(data))
         hurt[start:end] = bytes(end - start)
     return bytes(hurt)
-
-
-def truncate(data: bytes, length: int) -> bytes:
-    """Keep the first `length` bytes. Raises ValueError for a negative length."""
-    if length < 0:
-        raise ValueError(f"data cannot be cut to {length} bytes")
-    return data[:length]
-
-
-def drop_tiles(data: bytes, *, seed: int = 0, count: int | None = None, tiles: Collection[int] | None = None) -> bytes:
-    """Cut out the packets of `count` random tiles, or of the tiles named; all copies of each.
-
-    Only intact packets are tiles here. Tiles named but not in the stream are passed over: they are gone already.
-
-    Raises:
-        ValueError: neither or both given, or more tiles than there are.
-    """
-    if (count is None) == (tiles is None):
-        raise ValueError("give either a count of tiles or the tiles")
-    packets = [event for event in scan(data) if isinstance(event, Packet) and event.kind == Kind.TILE]
-    present = sorted({packet.number for packet in packets})
-    if tiles is None:
-        assert count is not None
-        if not 0 <= count <= len(present):
-            raise ValueError(f"{count} tiles cannot be dropped, the stream has {len(present)}")
-        tiles = [int(n) for n in np.random.default_rng(seed).choice(present, count, replace=False)] if count else []
-    kept, at = [], 0
-    for packet in packets:
-        if packet.number in tiles:
-            kept.append(data[at : packet.offset])
-            at = packet.offset + packet.size
-    return b"".join([*kept, data[at:]])
