@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from robuststream.container.layout import MAX_PAYLOAD, PAYLOAD_CRC_BYTES, VarInt, build_packet
-from robuststream.container.packets import DamagedPacket, Gap, Kind, Packet, kind_name
-from robuststream.container.reader import scan
+from robuststream.container.packets import DamagedPacket, DamagedPackets, Gap, Kind, Packet, kind_name
+from robuststream.container.reader import scan_batches
 from robuststream.errors import DamagedStream, ModelMismatch, NotARobustStream, UnsupportedModel, UnsupportedVersion
 from robuststream.modelparts import canonical_json
 
@@ -164,8 +164,10 @@ def _read_packets(data: bytes) -> list[Packet]:
     packets: list[Packet] = []
     damaged: DamagedPacket | None = None
     gap: Gap | None = None
-    for event in scan(data):
-        if isinstance(event, DamagedPacket):
+    for event in scan_batches(data):
+        if isinstance(event, DamagedPackets):
+            damaged = damaged or next(iter(event))
+        elif isinstance(event, DamagedPacket):
             damaged = damaged or event
         elif isinstance(event, Gap):
             gap = gap or event

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -145,7 +146,7 @@ class Packet:
     size: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DamagedPacket:
     """A packet header whose CRC-16 holds, before a payload whose CRC-32C does not, or that the file's end cuts off.
 
@@ -158,6 +159,23 @@ class DamagedPacket:
     offset: int
     payload_start: int
     payload_end: int
+
+
+class DamagedPackets(ABC):
+    """One or more DamagedPackets with nothing between them, in file order, made only when they are asked for.
+
+    A hostile file holds one in each 12 bytes.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[DamagedPacket]: ...
+
+    @abstractmethod
+    def firsts(self) -> Iterator[DamagedPacket]:
+        """In file order those that are the first here of their kind, stream id and number, and perhaps some others."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from robuststream.container.packets import (
     MAJOR,
     MINOR,
     DamagedPacket,
+    DamagedPackets,
     Event,
     Gap,
     Header,
@@ -65,7 +66,16 @@ def read_stream(data: bytes) -> Stream:
 
 
 def scan(data: bytes) -> Iterator[Event]:
-    """All events of `data`."""
+    """All events of `data`, one by one."""
+    for event in scan_batches(data):
+        if isinstance(event, DamagedPackets):
+            yield from event
+        else:
+            yield event
+
+
+def scan_batches(data: bytes) -> Iterator[Event | DamagedPackets]:
+    """All events of `data` as the scanner gives them."""
     scanner = Scanner()
     for start in range(0, len(data), PIECE):
         yield from scanner.feed(data[start : start + PIECE])
@@ -147,14 +157,16 @@ class _Reader:
     def _collect(self) -> tuple[dict[bytes, _Found], list[Gap]]:
         streams: dict[bytes, _Found] = {}
         gaps: list[Gap] = []
-        for event in scan(self.data):
+        for event in scan_batches(self.data):
             if isinstance(event, Gap):
                 gaps.append(event)
             elif isinstance(event, Packet):
                 streams.setdefault(event.stream_id, _Found()).add(event)
             else:
-                found = streams.setdefault(event.stream_id, _Found())
-                found.damaged.setdefault((event.kind, event.number), event)
+                # Only the first of a kind and number counts.
+                for damage in (event,) if isinstance(event, DamagedPacket) else event.firsts():
+                    found = streams.setdefault(damage.stream_id, _Found())
+                    found.damaged.setdefault((damage.kind, damage.number), damage)
         return streams, gaps
 
     def _choose(self, streams: Mapping[bytes, _Found]) -> bytes:

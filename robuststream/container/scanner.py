@@ -1,15 +1,17 @@
 """Bytes in, events out: finds packets in anything, in pieces of any size (spec/format.md, section 10).
 
-The scan is linear in time, whatever the bytes say: an intact packet is passed over whole; behind a false or damaged
-one the search resumes one byte after its sync, and no byte is summed into a CRC again, because a payload's CRC is
-taken from prefix CRCs. At most one payload of the largest size is held.
+An intact packet is passed over whole; behind a false or damaged one the search resumes one byte after its sync. Done
+one by one that is fast for what writers and accidents make. Where it does too much in vain (packet headers that claim
+each other as payload make it read the same bytes again and again), the rest of the file goes to flood.py, which finds
+the same in time linear in the bytes, whatever they say, by large blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
 
-from robuststream.checksum import crc32c, crc32c_shift
+from robuststream.checksum import crc32c
 from robuststream.container.layout import (
     MAX_PACKET_HEADER,
     MAX_PAYLOAD,
@@ -17,7 +19,19 @@ from robuststream.container.layout import (
     SYNC,
     parse_packet_header,
 )
-from robuststream.container.packets import DamagedPacket, Event, Gap, Packet
+from robuststream.container.packets import DamagedPacket, DamagedPackets, Event, Gap, Packet
+
+if TYPE_CHECKING:
+    from robuststream.container.flood import Flood
+
+_Events = Iterator[Event | DamagedPackets]
+_Step = Generator[Event | DamagedPackets, None, bool]
+
+#: Work in vain, in bytes summed into a CRC-32C: what a false or damaged header costs beside its payload (as long as
+#: it takes to parse it), what each byte of the file may cost, and how much may be owed before the rest is a flood.
+HEADER_COST = 1 << 16
+PACE = 8
+PATIENCE = 1 << 26
 
 
 class Scanner:
@@ -29,58 +43,86 @@ class Scanner:
         for event in scanner.close(): ...
 
     Events come in file order of their start; a Gap comes when its end is known. A DamagedPacket lies inside a Gap.
+    Each comes as soon as its bytes are there; in a flood up to a block and a payload of the largest size later, and
+    DamagedPackets then come together.
     """
 
     def __init__(self) -> None:
         self._window = _Window()
         self._at = 0  # file position up to which all is decided
         self._gap: int | None = None  # where undecided loss began
+        self._owed = 0  # work in vain that is not paid by progress
+        self._paid = 0  # file position up to which progress has paid
+        self._flood: Flood | None = None
 
-    def feed(self, data: bytes) -> Iterator[Event]:
+    def feed(self, data: bytes) -> _Events:
         """Take the next bytes of the file; yield what they complete."""
         self._window.append(data)
         yield from self._advance(final=False)
 
-    def close(self) -> Iterator[Event]:
+    def close(self) -> _Events:
         """The file ends here; yield what is left."""
         yield from self._advance(final=True)
         if self._gap is not None and self._window.end > self._gap:
             yield Gap(self._gap, self._window.end)
             self._gap = None
 
-    def _advance(self, final: bool) -> Iterator[Event]:
+    def _advance(self, final: bool) -> _Events:
+        going = True
+        while going:
+            step = self._one(final) if self._flood is None else self._block(self._flood, final)
+            going = yield from step
+
+    # --- One by one ------------------------------------------------------------------------------------------------
+
+    def _one(self, final: bool) -> _Step:
+        """Decide on the next sync; False where more of the file is needed."""
         window = self._window
-        while True:
-            found = window.find(SYNC, self._at)
-            if found is None:
-                # A sync's first bytes may stand at the end.
-                stop = window.end if final else max(self._at, window.end - len(SYNC) + 1)
-                self._skip_to(stop)
-                return
-            self._skip_to(found)
-            if window.end - found < MAX_PACKET_HEADER and not final:
-                return
-            head = parse_packet_header(window.slice(found, found + MAX_PACKET_HEADER))
-            if head is None:
-                self._skip_to(found + 1)
-                continue
-            fields, crc, size = head
-            start = found + size
-            end = start + fields.length
-            stop = end + PAYLOAD_CRC_BYTES
-            if window.end < stop and not final:
-                return
-            if window.end >= stop and window.crc(crc, start, end) == int.from_bytes(window.slice(end, stop), "little"):
-                if self._gap is not None:
-                    yield Gap(self._gap, found)
-                    self._gap = None
-                payload = window.slice(start, end)
-                yield Packet(fields.kind, fields.stream_id, fields.number, payload, found, stop - found)
-                self._at = stop
-                window.forget(stop)
-            else:
-                self._skip_to(found + 1)
-                yield DamagedPacket(fields.kind, fields.stream_id, fields.number, found, start, end)
+        found = window.find(SYNC, self._at)
+        if found is None:
+            # A sync's first bytes may stand at the end.
+            self._skip_to(window.end if final else max(self._at, window.end - len(SYNC) + 1))
+            return False
+        self._skip_to(found)
+        if window.end - found < MAX_PACKET_HEADER and not final:
+            return False
+        head = parse_packet_header(window.slice(found, found + MAX_PACKET_HEADER))
+        if head is None:
+            self._in_vain(found, 0)
+            return True
+        fields, crc, size = head
+        start = found + size
+        end = start + fields.length
+        stop = end + PAYLOAD_CRC_BYTES
+        if window.end < stop and not final:
+            return False
+        payload = window.slice(start, end)
+        if window.end >= stop and crc32c(payload, crc) == int.from_bytes(window.slice(end, stop), "little"):
+            yield from self._intact(Packet(fields.kind, fields.stream_id, fields.number, payload, found, stop - found))
+        else:
+            self._in_vain(found, len(payload))
+            yield DamagedPacket(fields.kind, fields.stream_id, fields.number, found, start, end)
+        return True
+
+    def _intact(self, packet: Packet) -> Iterator[Event]:
+        self._skip_to(packet.offset)
+        if self._gap is not None:
+            yield Gap(self._gap, packet.offset)
+            self._gap = None
+        yield packet
+        self._at = packet.offset + packet.size
+        self._window.forget(self._at)
+
+    def _in_vain(self, found: int, summed: int) -> None:
+        """No intact packet begins at `found`, which took `summed` bytes of CRC-32C to see."""
+        self._skip_to(found + 1)
+        self._owed = max(0, self._owed - PACE * (self._at - self._paid)) + HEADER_COST + summed
+        self._paid = self._at
+        if self._owed > PATIENCE:
+            # Here, because it imports NumPy.
+            from robuststream.container.flood import Flood
+
+            self._flood = Flood()
 
     def _skip_to(self, position: int) -> None:
         """Nothing intact begins between here and `position`."""
@@ -89,18 +131,28 @@ class Scanner:
         self._at = position
         self._window.forget(position)
 
+    # --- In a flood ------------------------------------------------------------------------------------------------
+
+    def _block(self, flood: Flood, final: bool) -> _Step:
+        """Decide on all syncs of the next block; False where more of the file is needed."""
+        window, begin = self._window, self._at
+        if window.end < begin + flood.reach and not final:
+            return False
+        for event in flood.search(window.slice(begin, begin + flood.reach), begin):
+            if isinstance(event, Packet):
+                yield from self._intact(event)
+            else:
+                yield event
+        self._skip_to(max(self._at, min(begin + flood.block, window.end)))
+        return self._at < window.end
+
 
 class _Window:
-    """The part of the file still needed, by file position, with prefix CRCs over what was summed already."""
-
-    GRID = 1024
+    """The part of the file still needed, by file position."""
 
     def __init__(self) -> None:
         self._data = bytearray()
         self._base = 0
-        # Prefix CRCs at _sum_base, _sum_base + GRID, ...: each over the file from where the run of sums began.
-        self._sums: list[int] = []
-        self._sum_base = 0
 
     @property
     def end(self) -> int:
@@ -110,7 +162,8 @@ class _Window:
         self._data += data
 
     def slice(self, start: int, end: int) -> bytes:
-        return bytes(self._data[start - self._base : end - self._base])
+        with memoryview(self._data) as view:
+            return bytes(view[start - self._base : end - self._base])
 
     def find(self, pattern: bytes, start: int) -> int | None:
         found = self._data.find(pattern, start - self._base)
@@ -121,21 +174,3 @@ class _Window:
         if before - self._base > MAX_PAYLOAD or before == self.end:
             del self._data[: before - self._base]
             self._base = before
-
-    def crc(self, seed: int, start: int, end: int) -> int:
-        """CRC-32C of file positions [start, end), going on from `seed`, at the cost of two grid cells."""
-        cell = (start - self._sum_base) // self.GRID
-        if cell >= len(self._sums) or self._sum_base + cell * self.GRID < self._base:
-            self._sums, self._sum_base = [0], start
-        elif cell > MAX_PAYLOAD // self.GRID:
-            del self._sums[:cell]
-            self._sum_base += cell * self.GRID
-        return crc32c_shift(seed ^ self._prefix(start), end - start) ^ self._prefix(end)
-
-    def _prefix(self, position: int) -> int:
-        cell = (position - self._sum_base) // self.GRID
-        while len(self._sums) <= cell:
-            edge = self._sum_base + len(self._sums) * self.GRID
-            self._sums.append(crc32c(self.slice(edge - self.GRID, edge), self._sums[-1]))
-        edge = self._sum_base + cell * self.GRID
-        return crc32c(self.slice(edge, position), self._sums[cell])

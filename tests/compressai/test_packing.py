@@ -212,6 +212,7 @@ def test_packets_missing_moved_repeated_or_exchanged() -> None:
         a + b + b: f"the packet at byte {len(a + b)} stands behind the unit's end: a packed unit stands alone",
         a + b + c + d: "stands behind the unit's end",
         a[:-1] + b: r"packet 0 \(UNIT\) at byte 0: its CRC-32C fails",
+        b"\xb7RS" * 2000 + (a[:-1] + b): r"packet 0 \(UNIT\) at byte 6000: its CRC-32C fails",
         a + b[:-1]: f"packet 1 \\(UNIT\\) at byte {len(a)}: the input ends inside it",
         a + b"junk" + b: f"bytes {len(a)} to {len(a) + 4} are no intact packet",
     }.items():

@@ -36,6 +36,12 @@ def hostile() -> Iterator[tuple[str, bytes]]:
     lie = packet(Kind.TILE, IDENTITY, 1, b"", length=layout.MAX_PAYLOAD)[:-4]
     yield "syncs", header + layout.SYNC * 20_000
     yield "forged tiles", header + lie * 5000
+    yield (
+        "many forged tiles",
+        header
+        + b"".join(packet(Kind.TILE, IDENTITY, number, b"", length=layout.MAX_PAYLOAD)[:-4] for number in range(9))
+        * 500,
+    )
     yield "foreign packets", header + b"".join(packet(Kind.TILE, n.to_bytes(4, "big"), 0, b"") for n in range(5000))
     yield "empty tiles", header + packet(Kind.TILE, IDENTITY, 1, b"") * 5000
     yield "gaps", header + (b"x" + packet(ord("x"), IDENTITY, 0, b"")) * 5000

@@ -1,27 +1,31 @@
-"""Any bytes in pieces of any size: the same events, all of the file, at a cost that stays linear."""
+"""Any bytes in pieces of any size: the same events, and all of the file."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from itertools import pairwise
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robuststream.container import layout, scanner
-from robuststream.container.packets import DamagedPacket, Event, Gap, Kind, Packet
+from robuststream.container.packets import DamagedPacket, DamagedPackets, Event, Gap, Kind, Packet
 from robuststream.container.scanner import Scanner
 from tests.helpers import packet, sample_stream, slow_crc16
 
 IDENTITY = b"\x09\x08\x07\x06"
 
 
-def events(*pieces: bytes) -> list[Event]:
+def batches(*pieces: bytes) -> Iterator[Event | DamagedPackets]:
     instance = Scanner()
-    found = [event for piece in pieces for event in instance.feed(piece)]
-    return found + list(instance.close())
+    for piece in pieces:
+        yield from instance.feed(piece)
+    yield from instance.close()
+
+
+def events(*pieces: bytes) -> list[Event]:
+    return [event for batch in batches(*pieces) for event in (batch if isinstance(batch, DamagedPackets) else (batch,))]
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -133,100 +137,3 @@ def test_cut_packet_is_told_as_soon_as_its_header_is_whole(cut):
     header = len(data) - 24
     assert found[-1] == Gap(0, len(data) - cut) if len(data) > cut else found == []
     assert any(isinstance(event, DamagedPacket) for event in found) == (len(data) - cut >= header)
-
-
-# --- Cost -----------------------------------------------------------------------------------------------------------
-
-
-class Counter:
-    """How many bytes go into CRC-32C, and how large the scanner's window gets."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.summed = self.window = 0
-        real, append = scanner.crc32c, scanner._Window.append
-
-        def counted(data: bytes, crc: int = 0) -> int:
-            self.summed += len(data)
-            return real(data, crc)
-
-        def measured(window: scanner._Window, data: bytes) -> None:
-            append(window, data)
-            self.window = max(self.window, len(window._data))
-
-        monkeypatch.setattr(scanner, "crc32c", counted)
-        monkeypatch.setattr(layout, "crc32c", counted)
-        monkeypatch.setattr(scanner._Window, "append", measured)
-
-
-def forged(kind: str, size: int, limit: int = layout.MAX_PAYLOAD) -> bytes:
-    """Headers on headers, each with a valid CRC-16, that claim what follows as payload."""
-    data, number = bytearray(), 0
-    while len(data) < size:
-        claims = {
-            "maximal": limit,
-            "shrinking": min(limit, max(size - len(data) - 18 - 4, 0)),
-            "sawtooth": limit >> number % 16,
-        }
-        data += packet(Kind.TILE, IDENTITY, number, b"", length=claims[kind])[:-4]  # the next header follows at once
-        number += 1
-    return bytes(data[:size])
-
-
-@pytest.mark.parametrize("kind", ["maximal", "shrinking", "sawtooth"])
-def test_forged_headers_cost_a_constant_for_each_byte(kind, monkeypatch):
-    """Naively each header would cost all it claims, some 4000 bytes for each byte of the file.
-
-    The longest payload is set to 64 KiB, so that a short file is long beside it.
-    """
-    limit = 1 << 16
-    for module in (scanner, layout):
-        monkeypatch.setattr(module, "MAX_PAYLOAD", limit)
-    counter = Counter(monkeypatch)
-    costs = []
-    for size in (4 * limit, 8 * limit):
-        data = forged(kind, size, limit)
-        counter.summed = 0
-        found = events(*split(data, list(range(0, size, 5000))))
-        assert sum(isinstance(event, DamagedPacket) for event in found) > size // 20
-        assert found[-1] == Gap(0, size)
-        costs.append(counter.summed / size)
-    # Two cells of at most 1 KiB for each header of at least 13 bytes, and every byte once or twice.
-    assert max(costs) < 2 * scanner._Window.GRID / 13 + 3
-    assert costs[1] < 1.3 * costs[0]
-
-
-def test_undamaged_stream_is_summed_about_once(monkeypatch):
-    counter = Counter(monkeypatch)
-    rng = np.random.default_rng(4)
-    data = b"".join(layout.build_packet(Kind.TILE, IDENTITY, n, rng.bytes(100_000)) for n in range(30))
-    counter.summed = 0
-    assert all(isinstance(event, Packet) for event in events(data))
-    assert counter.summed < 1.2 * len(data)
-
-
-def test_forged_headers_hide_no_true_packet():
-    """Prefix CRCs, grid cells and a moved window must give what a plain CRC gives."""
-    rng = np.random.default_rng(3)
-    data, places = bytearray(), []
-    for n in range(60):
-        data += forged("sawtooth", int(rng.integers(0, 3000)))
-        data += rng.bytes(int(rng.integers(0, 5000)))
-        places.append(len(data))
-        data += packet(Kind.TILE, IDENTITY, n, rng.bytes(int(rng.integers(0, 40_000))))
-    found = events(*(bytes(data[at : at + 70_001]) for at in range(0, len(data), 70_001)))
-    assert [event.offset for event in found if isinstance(event, Packet)] == places
-    assert_covers(found, bytes(data))
-
-
-@pytest.mark.parametrize("content", ["zeros", "syncs", "maximal", "shrinking"])
-def test_memory_is_bounded_whatever_the_bytes_say(content, monkeypatch):
-    counter = Counter(monkeypatch)
-    size, piece = 5 << 20, 1 << 16
-    if content in ("zeros", "syncs"):
-        data = (bytes(16) if content == "zeros" else layout.SYNC + bytes(13)) * (size // 16)
-    else:
-        data = forged(content, 1 << 19) + bytes(4 << 20)
-    events(*(data[at : at + piece] for at in range(0, len(data), piece)))
-    # The longest packet, what is let go of only in steps of a payload's size, and the piece just given.
-    longest = layout.MAX_PACKET_HEADER + layout.MAX_PAYLOAD + layout.PAYLOAD_CRC_BYTES
-    assert counter.window <= longest + layout.MAX_PAYLOAD + piece
