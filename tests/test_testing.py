@@ -62,7 +62,7 @@ KINDS: dict[str, Callable[[testing.Content], Any]] = {
 def test_streams_of_all_kinds_are_drawn() -> None:
     seen: set[str] = set()
 
-    @settings(max_examples=1000)
+    @settings(max_examples=3000, derandomize=True)
     @given(testing.contents())
     def look(content: testing.Content) -> None:
         seen.update(name for name, is_it in KINDS.items() if is_it(content))
@@ -75,7 +75,7 @@ def test_damaged_streams_raise_nothing_else() -> None:
     """And are of all kinds: intact still, readable, without a header, without a packet."""
     seen: set[str] = set()
 
-    @settings(max_examples=500)
+    @settings(max_examples=500, derandomize=True)
     @given(testing.damaged_streams())
     def look(data: bytes) -> None:
         try:
@@ -120,7 +120,7 @@ def test_no_step_is_refused_by_an_intact_stream(data: bytes, step: testing.Step)
 def test_every_injector_is_drawn_and_does_something() -> None:
     seen: set[str] = set()
 
-    @settings(max_examples=1000)
+    @settings(max_examples=3000, derandomize=True)
     @given(testing.streams(), testing.steps())
     def look(data: bytes, step: testing.Step) -> None:
         if step(data) != data:
