@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bars import common, context, exactness, large, native, rate, speed
+from bars import common, context, correction, exactness, large, native, rate, speed
 
 BARS = {
     "exactness": exactness.exactness,
@@ -32,6 +32,7 @@ BARS = {
     "context-rate": context.context_rate,
     "native": native.native,
     "drift": native.drift,
+    "bit-correction": correction.bit_correction,
 }
 
 
