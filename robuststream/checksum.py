@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 import crcmod
 
+#: Of CRC-32C, reflected, without x^32.
+CRC32C_POLYNOMIAL = 0x82F63B78
 #: CRC-32C (Castagnoli): reflected, initial value and final XOR 0xFFFFFFFF; "123456789" gives 0xE3069283.
 crcmod_crc32c: Callable[..., int] = crcmod.mkCrcFun(0x11EDC6F41, initCrc=0, xorOut=0xFFFFFFFF, rev=True)
 #: CRC-16/IBM-3740 ("CCITT-FALSE"): not reflected, initial value 0xFFFF; "123456789" gives 0x29B1.
@@ -97,7 +99,7 @@ def _one_byte() -> _Tables:
     for bit in range(32):
         value = 1 << bit
         for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+            value = value >> 1 ^ (CRC32C_POLYNOMIAL if value & 1 else 0)
         columns.append(value)
     return _tables(columns)
 

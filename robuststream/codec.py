@@ -21,7 +21,7 @@ from robuststream.container.packets import MAX_PARITY, MAX_PIXELS, MAX_TILE, Hea
 from robuststream.container.parity import require_raptorq
 from robuststream.container.reader import Stream
 from robuststream.container.repair import Restored, read_restored, restore
-from robuststream.container.report import PROVEN, StreamReport
+from robuststream.container.report import PROVEN, Outcome, StreamReport
 from robuststream.container.writer import write_stream
 from robuststream.errors import (
     ContextDesync,
@@ -152,7 +152,8 @@ class Decoded:
         tensor: float32 (3, H, W) in [0, 1], before rounding to 8 bits.
         latents: int32 (M, h, w) at 2^-12, of the padded picture: where the mask says so, equal on every machine.
         mask: uint8 (H, W): 0 exact (native mode: verified), 1 repaired, 2 concealed from z, 3 missing, 4 touched by a
-            neighbour's loss, 5 decoded but unproven, since header and tiles contradict each other.
+            neighbour's loss, 5 decoded but unproven, since header and tiles contradict each other or the header is not
+            confirmed.
         report: findings, and each tile's state and outcome.
     """
 
@@ -164,9 +165,10 @@ class Decoded:
 
 
 def decode(data: Source, model: Model | None = None, *, strict: bool = False, max_pixels: int = MAX_PIXELS) -> Decoded:
-    """Decode a stream, damaged or not. What is lost is concealed, and said in `mask` and `report`.
+    """Decode a stream, damaged or not. One or two flipped bits in a tile are put right where the decode proves it; what
+    is lost is concealed. Both are said in `mask` and `report`.
 
-    A decode whose latents are not all exact also emits a DamageWarning and a log record.
+    A decode whose latents are not all proven also emits a DamageWarning and a log record.
 
     Args:
         data: the stream: bytes, a path, or a binary file.
@@ -225,6 +227,7 @@ def _picture(opened: tuple[Stream, Model, Grid], decoded: DecodedLatents, strict
     """From latents to pixels, saying what is lost."""
     stream, model, grid = opened
     report = decoded.report
+    _refuse_nothing(stream, report)
     if strict:
         _refuse_damage(decoded)
     outcomes = {tile.index: tile.outcome for tile in report.tiles if tile.outcome is not None}
@@ -247,7 +250,10 @@ def _picture(opened: tuple[Stream, Model, Grid], decoded: DecodedLatents, strict
 
 def verify(data: Source, model: Model | None = None, *, max_pixels: int = MAX_PIXELS) -> StreamReport:
     """Decode the entropy of every tile, compare all digests, and leave the pixels out. Raises as `decode`."""
-    return decode_latents(*_open(data, model, max_pixels)).report
+    opened = _open(data, model, max_pixels)
+    report = decode_latents(*opened).report
+    _refuse_nothing(opened[0], report)
+    return report
 
 
 def repair(*copies: Source) -> Restored:
@@ -330,8 +336,8 @@ def _open(data: Source, model: Model | None, max_pixels: int) -> tuple[Stream, M
     if model is None:
         model = find_model(header.parameters_digest, header.synthesis_digest)
     _check_model(header, model)
-    if not stream.tiles and not stream.salvaged:
-        raise DamagedStream(f"none of the {header.tiles} tiles survived ({stream.report.findings[0]})")
+    if not stream.tiles and not stream.salvaged and not stream.corrected:
+        raise _nothing_left(stream)
     grid = Grid.of(header, model.latent_stride, model.factor)
     _check_padded_size(grid, max_pixels)
     return stream, model, grid
@@ -368,6 +374,16 @@ def _check_model(header: Header, model: Model) -> None:
         )
     if header.quality >= model.qualities:
         raise DamagedStream(f"quality index {header.quality} does not fit the model it names, with {model.qualities}")
+
+
+def _refuse_nothing(stream: Stream, report: StreamReport) -> None:
+    """Bits were put right in the only tiles there are, and no decode proves any of them."""
+    if not stream.tiles and not stream.salvaged and all(tile.outcome == Outcome.MISSING for tile in report.tiles):
+        raise _nothing_left(stream)
+
+
+def _nothing_left(stream: Stream) -> DamagedStream:
+    return DamagedStream(f"none of the {stream.header.tiles} tiles survived ({stream.report.findings[0]})")
 
 
 def _refuse_damage(decoded: DecodedLatents) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robuststream.container.correction import describe
 from robuststream.container.layout import WORD, digest_seed
-from robuststream.container.packets import Mode, Tile
+from robuststream.container.packets import Candidate, Mode, Tile
 from robuststream.container.reader import Stream
-from robuststream.container.report import Finding, Outcome, Rule, StreamReport
+from robuststream.container.report import PROVEN, Finding, Outcome, Rule, StreamReport
 from robuststream.errors import ImageError
 from robuststream.model import Model
 from robuststream.priors.walk import DESYNC, Z_ONLY, DecodingWalk, EncodingWalk, TileData, z_only
@@ -80,6 +81,10 @@ class DecodedLatents:
     desync: int | None = None
 
 
+#: A tile's index, and which of its candidates (from 1); 0 where it is intact, or z alone.
+_Key = tuple[int, int]
+
+
 class _Decoding:
     """What becomes of one stream while its tiles are decoded."""
 
@@ -88,27 +93,75 @@ class _Decoding:
         self.grid = grid
         self.latents = torch.zeros((model.channels, grid.latents.height, grid.latents.width), dtype=torch.int32)
         self.outcomes = dict.fromkeys(range(grid.tiles), Outcome.MISSING)
+        self.unproven = stream.unproven
         self.findings: list[Finding] = []
         self.desync: int | None = None
-        self.waiting = {
-            index: TileData(tile.words, tile.digest, tile.z_words, tile.earlier) for index, tile in stream.tiles.items()
-        } | {index: z_only(salvage.words) for index, salvage in stream.salvaged.items()}
+        self.passed: dict[int, list[tuple[Candidate, Tensor]]] = {}
+        self.judged = not stream.corrected
+        self.waiting: dict[_Key, TileData] = {(index, 0): _data(tile) for index, tile in stream.tiles.items()}
+        for index, salvage in stream.salvaged.items():
+            if index not in stream.corrected:
+                self.waiting[index, 0] = z_only(salvage.words)
+        for index, candidates in stream.corrected.items():
+            for number, candidate in enumerate(candidates, start=1):
+                self.waiting[index, number] = _data(candidate.tile)
 
-    def take(self, index: int, latents: Tensor, fault: str | None, repaired: bool) -> None:
+    def take(self, key: _Key, latents: Tensor, fault: str | None, repaired: bool) -> None:
         """A tile's turn is over: keep its latents, or note the fault and try z alone."""
-        data = self.waiting.pop(index)
-        if fault in (None, Z_ONLY):
-            proven = Outcome.UNPROVEN if index in self.stream.unproven else self._proven(index, repaired)
-            self.outcomes[index] = proven if fault is None else Outcome.CONCEALED
-            self.latents[(slice(None), *self.grid.latent_box(index).slices())] = latents
-            return
-        assert fault is not None
-        self.findings.append(Finding(Rule.DESYNC if fault == DESYNC else Rule.ENTROPY, fault, tile=index))
-        if fault == DESYNC and self.desync is None:
-            self.desync = index
-        # Symbols of a tile that failed are not trusted: it is decoded once more, up to z only.
-        if data.digest is not None and data.z_words is not None:
-            self.waiting[index] = z_only(data.words[: WORD * data.z_words])
+        index, number = key
+        data = self.waiting.pop(key)
+        if number:
+            if fault is None:
+                candidate = self.stream.corrected[index][number - 1]
+                self.passed.setdefault(index, []).append((candidate, latents))
+        elif fault in (None, Z_ONLY):
+            self._keep(index, latents, Outcome.CONCEALED if fault else self._proven(index, repaired))
+        else:
+            assert fault is not None
+            self.findings.append(Finding(Rule.DESYNC if fault == DESYNC else Rule.ENTROPY, fault, tile=index))
+            if fault == DESYNC and self.desync is None:
+                self.desync = index
+            # Symbols of a tile that failed are not trusted: it is decoded once more, up to z only.
+            if data.digest is not None and data.z_words is not None:
+                self.waiting[key] = z_only(data.words[: WORD * data.z_words])
+        if not self.waiting and not self.judged:
+            self._judge()
+
+    def _keep(self, index: int, latents: Tensor, outcome: Outcome) -> None:
+        self.outcomes[index] = outcome
+        self.latents[(slice(None), *self.grid.latent_box(index).slices())] = latents
+
+    def _judge(self) -> None:
+        """Which candidates count (spec/format.md, section 10.1): of a tile the only one that decoded to its end.
+
+        The end state does not bind escaped values, so more is asked of a pair: as it stands the tile must not decode to
+        others.
+        Where all tiles are at hand then, the stream id has the last word.
+        """
+        self.judged = True
+        chosen: dict[int, tuple[Candidate, Tensor]] = {}
+        loose = set()
+        for index, passed in self.passed.items():
+            mended = [(candidate, latents) for candidate, latents in passed if candidate.flips]
+            if len(mended) == 1:
+                chosen[index] = mended[0]
+                if len(passed) > len(mended):
+                    loose.add(index)
+        whole = {**self.stream.tiles, **{index: candidate.tile for index, (candidate, _) in chosen.items()}}
+        if chosen and len(whole) == self.grid.tiles and self.stream.owns(whole):
+            self.unproven = ()
+        elif len(whole) == self.grid.tiles:
+            chosen = {}
+        else:
+            chosen = {index: item for index, item in chosen.items() if index not in loose}
+        for index, (candidate, latents) in chosen.items():
+            self._keep(index, latents, Outcome.REPAIRED)
+            start, end = candidate.flips[0] >> 3, (candidate.flips[-1] >> 3) + 1
+            what = f"{describe(candidate.flips)} put right: the tile decodes to its end"
+            self.findings.append(Finding(Rule.CORRECTED, what, start, end, index))
+        for index, salvage in self.stream.salvaged.items():
+            if index in self.stream.corrected and index not in chosen:
+                self.waiting[index, 0] = z_only(salvage.words)
 
     def _proven(self, index: int, repaired: bool) -> Outcome:
         if repaired or index in self.stream.restored:
@@ -116,6 +169,9 @@ class _Decoding:
         return Outcome.EXACT if self.stream.header.mode == Mode.EXACT else Outcome.VERIFIED
 
     def result(self) -> DecodedLatents:
+        for index, outcome in self.outcomes.items():
+            if outcome in PROVEN and index in self.unproven:
+                self.outcomes[index] = Outcome.UNPROVEN
         findings = tuple(sorted(self.findings, key=lambda finding: finding.tile or 0))
         return DecodedLatents(self.latents, self.stream.report.decoded(self.outcomes, findings), self.desync)
 
@@ -126,7 +182,8 @@ def decode_latents(stream: Stream, model: Model, grid: Grid, batch: int = BATCH)
 
 
 def decode_all(streams: Sequence[tuple[Stream, Grid]], model: Model, batch: int = BATCH) -> list[DecodedLatents]:
-    """Decode all that can be decoded: whole tiles exactly, salvaged ones to the hyperprior's means.
+    """Decode all that can be decoded: whole tiles exactly, damaged ones where a decode proves which bits were flipped,
+    salvaged ones to the hyperprior's means.
 
     Tiles of one shape go together, whatever stream they belong to. The streams are of one mode and quality.
     """
@@ -136,21 +193,25 @@ def decode_all(streams: Sequence[tuple[Stream, Grid]], model: Model, batch: int 
     decodings = [_Decoding(stream, model, grid) for stream, grid in streams]
     while any(decoding.waiting for decoding in decodings):
         boxes = {
-            (number, index): decoding.grid.latent_box(index)
+            (number, key): decoding.grid.latent_box(key[0])
             for number, decoding in enumerate(decodings)
-            for index in sorted(decoding.waiting)
+            for key in sorted(decoding.waiting)
         }
         for box, group in by_shape(boxes, _together(batch, mode)):
-            tiles = [decodings[number].waiting[index] for number, index in group]
+            tiles = [decodings[number].waiting[key] for number, key in group]
             steps = prior.steps(box.height, box.width) if mode == Mode.NATIVE else None
             walk = DecodingWalk(model.tables, digest_seed(model.parameters_digest, quality), tiles, steps)
             decoded = prior.walk(walk, box.height, box.width)
-            for position, (number, index) in enumerate(group):
+            for position, (number, key) in enumerate(group):
                 repaired = bool(walk.repaired[position])
-                decodings[number].take(index, decoded[position], walk.fault(position), repaired)
+                decodings[number].take(key, decoded[position], walk.fault(position), repaired)
     return [decoding.result() for decoding in decodings]
 
 
 def _together(batch: int, mode: Mode) -> int:
     """In native mode tiles go one by one: in float32 a batch may be added up in another order."""
     return 1 if mode == Mode.NATIVE else batch
+
+
+def _data(tile: Tile) -> TileData:
+    return TileData(tile.words, tile.digest, tile.z_words, tile.earlier)

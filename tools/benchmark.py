@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bars import common, context, exactness, large, native, parity, rate, speed
+from bars import common, context, correction, exactness, large, native, parity, rate, speed
 
 BARS = {
     "exactness": exactness.exactness,
@@ -33,6 +33,7 @@ BARS = {
     "native": native.native,
     "drift": native.drift,
     "parity": parity.parity_bar,
+    "bit-correction": correction.bit_correction,
 }
 
 

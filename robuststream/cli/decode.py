@@ -28,7 +28,7 @@ from robuststream.cli.common import (
     say,
     write_output,
 )
-from robuststream.container.report import PROVEN
+from robuststream.container.report import PROVEN, Outcome
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -109,6 +109,8 @@ def _verdict(source: Path, report: StreamReport) -> int:
         return FINE
     lost = report.header.tiles - sum(tile.outcome in PROVEN for tile in report.tiles)
     word = report.header.mode.proof
+    repaired = sum(tile.outcome == Outcome.REPAIRED for tile in report.tiles)
+    word += f" or repaired ({repaired})" if repaired else ""
     tiles = f"{lost} of {report.header.tiles} tiles are not {word}" if lost else f"damaged, but all tiles are {word}"
     first = f": {report.findings[0]}" if report.findings else ""
     more = len(report.findings) + report.findings_left_out - 1

@@ -21,6 +21,7 @@ from robuststream.cli.common import (
     read_input,
 )
 from robuststream.container.reader import read_stream
+from robuststream.container.report import Outcome
 
 
 def verify(
@@ -47,6 +48,8 @@ def verify(
         what = f"every tile is {report.header.mode.proof}" if decode else "the container is whole"
         findings = len(report.findings) + report.findings_left_out
         verdict = f"ok, {what}" if good else f"damaged, {findings} finding{'s' * (findings != 1)}"
+        repaired = sum(tile.outcome == Outcome.REPAIRED for tile in report.tiles)
+        verdict += f", {repaired} of its tiles repaired" if repaired else ""
         print(f"{one_line(label(path))}: {verdict} ({report.header.tiles} tiles, {report.file_bytes} bytes)")
         for finding in report.findings:
             print(f"  {one_line(str(finding))}")

@@ -50,6 +50,8 @@ SYNC = b"\xb7RS"
 MAX_PAYLOAD = 1 << 20
 #: sync, kind, stream id, number (5), length (3), CRC-16: no packet header is longer.
 MAX_PACKET_HEADER = 3 + 1 + 4 + 5 + 3 + 2
+#: The same with number and length in one byte each.
+MIN_PACKET_HEADER = 3 + 1 + 4 + 1 + 1 + 2
 PAYLOAD_CRC_BYTES = 4
 
 #: What stands between sync and CRC-16, and what the CRC-16 covers.

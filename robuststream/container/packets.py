@@ -198,6 +198,18 @@ class Salvage:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A damaged tile as it would be with one or two bits put right: a guess that a decode may prove.
+
+    `flips` are the bits' positions in the file, 8 * byte + bit. Without any it is the tile as it stands, never to be
+    taken: where even that decodes, a decode proves no pair.
+    """
+
+    tile: Tile
+    flips: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Metadata:
     """Colour profile and descriptive blocks, byte for byte as they stood in the source picture."""
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import construct as c
 
 from robuststream.container import layout
+from robuststream.container.correction import describe
+from robuststream.container.found import Found
+from robuststream.container.mending import Mender
 from robuststream.container.packets import (
     MAJOR,
     MINOR,
+    Candidate,
     DamagedPacket,
     DamagedPackets,
     Event,
@@ -34,24 +38,35 @@ from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVers
 PIECE = 1 << 20
 #: Tiles never seen are listed one by one only where the file has this many bytes a tile; a packet has 25 at least.
 LISTED = 16
+#: Findings of a damaged packet: its bytes are no gap's.
+OWN_BYTES = (Rule.TILE_CRC, Rule.PACKET_CRC, Rule.CORRECTED)
 
 
 @dataclass(frozen=True)
 class Stream:
     """A stream as found: `tiles` are whole and checked, `salvaged` hold z only; all others are lost.
 
-    `unproven` tiles are whole too, but copies of them or of the header contradict each other, or the stream id.
-    `restored` ones are whole because parity gave them back.
+    `corrected` holds, for damaged tiles, what they may be with one or two bits put right: exactly one of a tile's
+    candidates has to pass a decode. They may have a salvaged z as well.
+    `unproven` are tiles whose copies, or the header's, contradict each other or the stream id, or all of them where the
+    header itself was put right and nothing confirms it. With all tiles at hand `owns` decides.
+    `restored` are tiles that parity gave back.
     """
 
     header: Header
+    header_payload: bytes
     stream_id: bytes
     tiles: Mapping[int, Tile]
+    corrected: Mapping[int, tuple[Candidate, ...]]
     salvaged: Mapping[int, Salvage]
     unproven: Collection[int]
     metadata: Metadata
     report: StreamReport
     restored: Collection[int] = ()
+
+    def owns(self, tiles: Mapping[int, Tile]) -> bool:
+        """Whether the header and these, all the picture's tiles, hash to the stream id."""
+        return layout.stream_id(self.header_payload, (tiles[index] for index in sorted(tiles))) == self.stream_id
 
 
 def read_stream(data: bytes) -> Stream:
@@ -82,41 +97,6 @@ def scan_batches(data: bytes) -> Iterator[Event | DamagedPackets]:
     yield from scanner.close()
 
 
-@dataclass
-class _Found:
-    """What a scan found of one stream id."""
-
-    headers: list[Packet] = field(default_factory=list)
-    tiles: dict[int, Packet] = field(default_factory=dict)
-    notes: dict[int, Packet] = field(default_factory=dict)
-    parity: dict[int, Packet] = field(default_factory=dict)
-    index: Packet | None = None
-    order: list[Packet] = field(default_factory=list)
-    repeated: list[Packet] = field(default_factory=list)
-    unknown: list[Packet] = field(default_factory=list)
-    damaged: dict[tuple[int, int], DamagedPacket] = field(default_factory=dict)
-
-    def add(self, packet: Packet) -> None:
-        places: dict[int, dict[int, Packet]] = {
-            Kind.TILE: self.tiles,
-            Kind.METADATA: self.notes,
-            Kind.PARITY: self.parity,
-        }
-        self.order.append(packet)
-        if packet.kind == Kind.HEADER:
-            self.headers.append(packet)
-        elif packet.kind == Kind.INDEX and self.index is None:
-            self.index = packet
-        elif packet.kind in places and packet.number not in places[packet.kind]:
-            places[packet.kind][packet.number] = packet
-        elif packet.kind in places or packet.kind == Kind.INDEX:
-            self.repeated.append(packet)
-            self.order.pop()
-        else:
-            self.unknown.append(packet)
-            self.order.pop()
-
-
 class _Reader:
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -124,18 +104,23 @@ class _Reader:
 
     def read(self) -> Stream:
         streams, gaps = self._collect()
-        identity = self._choose(streams)
+        mender = Mender(self.data, gaps, self.findings)
+        identity = self._choose(streams, mender)
         found = streams.pop(identity)
         header = layout.parse_header(found.headers[0].payload)
         self._refuse_unknown(found)
         tiles = self._tiles(header, identity, found)
-        salvaged = self._salvage(header, identity, found, tiles)
+        corrected = mender.others(header, identity, found)
+        damaged = [damage for damage in found.damaged.values() if damage.offset not in mender.taken]
+        salvaged = self._salvage(header, identity, damaged, tiles, corrected)
         metadata = self._metadata(header, found)
         self._check_repeats(found)
         self._check_gaps(gaps, found)
         self._check_others(streams)
         unproven = self._check_identity(header, identity, found, tiles)
-        reports, missing = self._tile_reports(header, found, tiles, salvaged)
+        if not mender.header_confirmed and len(tiles) < header.tiles:
+            unproven = range(header.tiles)
+        reports, missing = self._tile_reports(header, found, tiles, salvaged, corrected)
         self._check_parity(header, found)
         if not self.findings.kept:
             self._check_whole(header, found)
@@ -143,7 +128,7 @@ class _Reader:
             file_bytes=len(self.data),
             stream_id=identity.hex(),
             header=header,
-            packets=_count(found),
+            packets=found.count(),
             entropy_bytes=sum(len(tile.words) for tile in tiles.values()),
             metadata_bytes=sum(packet.size for packet in found.notes.values()),
             tiles=reports,
@@ -152,28 +137,32 @@ class _Reader:
             findings=self.findings.in_file_order(),
             findings_left_out=self.findings.left_out,
         )
-        return Stream(header, identity, tiles, salvaged, unproven, metadata, report)
+        payload = found.headers[0].payload
+        return Stream(header, payload, identity, tiles, corrected, salvaged, unproven, metadata, report)
 
-    def _collect(self) -> tuple[dict[bytes, _Found], list[Gap]]:
-        streams: dict[bytes, _Found] = {}
+    def _collect(self) -> tuple[dict[bytes, Found], list[Gap]]:
+        streams: dict[bytes, Found] = {}
         gaps: list[Gap] = []
         for event in scan_batches(self.data):
             if isinstance(event, Gap):
                 gaps.append(event)
             elif isinstance(event, Packet):
-                streams.setdefault(event.stream_id, _Found()).add(event)
+                streams.setdefault(event.stream_id, Found()).add(event)
             else:
                 # Only the first of a kind and number counts.
                 for damage in (event,) if isinstance(event, DamagedPacket) else event.firsts():
-                    found = streams.setdefault(damage.stream_id, _Found())
+                    found = streams.setdefault(damage.stream_id, Found())
                     found.damaged.setdefault((damage.kind, damage.number), damage)
         return streams, gaps
 
-    def _choose(self, streams: Mapping[bytes, _Found]) -> bytes:
-        """The stream whose complete header comes first."""
+    def _choose(self, streams: Mapping[bytes, Found], mender: Mender) -> bytes:
+        """The stream whose complete header comes first; without any, one whose header can be corrected."""
         headers = [packet for found in streams.values() for packet in found.headers]
         if headers:
             return min(headers, key=lambda packet: packet.offset).stream_id
+        corrected = mender.header(streams)
+        if corrected is not None:
+            return corrected
         if not any(found.order or found.unknown for found in streams.values()):
             begin = f"they begin with {self.data[:8].hex(' ')}" if self.data else "the input is empty"
             raise NotARobustStream(f"no robuststream packet in {len(self.data)} bytes ({begin})")
@@ -186,7 +175,7 @@ class _Reader:
             f"no HEADER packet survived in {len(self.data)} bytes ({tiles} intact tiles stand without one)"
         )
 
-    def _refuse_unknown(self, found: _Found) -> None:
+    def _refuse_unknown(self, found: Found) -> None:
         for packet in found.unknown:
             if packet.kind == Kind.UNIT:
                 raise UnsupportedVersion(f"a UNIT packet at byte {packet.offset} is no part of a stream of tiles")
@@ -196,7 +185,7 @@ class _Reader:
                     "does not know it: use a newer robuststream"
                 )
 
-    def _tiles(self, header: Header, identity: bytes, found: _Found) -> dict[int, Tile]:
+    def _tiles(self, header: Header, identity: bytes, found: Found) -> dict[int, Tile]:
         tiles = {}
         for index, packet in sorted(found.tiles.items()):
             tile = layout.parse_tile(header, identity, index, packet.payload)
@@ -206,9 +195,17 @@ class _Reader:
                 tiles[index] = tile
         return tiles
 
-    def _salvage(self, header: Header, identity: bytes, found: _Found, tiles: Mapping[int, Tile]) -> dict[int, Salvage]:
+    def _salvage(
+        self,
+        header: Header,
+        identity: bytes,
+        damaged: Iterable[DamagedPacket],
+        tiles: Mapping[int, Tile],
+        corrected: Mapping[int, Sequence[Candidate]],
+    ) -> dict[int, Salvage]:
         salvaged = {}
-        for (kind, number), damage in found.damaged.items():
+        for damage in damaged:
+            kind, number = damage.kind, damage.number
             if kind != Kind.TILE:
                 if kind != Kind.HEADER or damage.payload_end <= len(self.data):
                     self._add_damage(Rule.PACKET_CRC, f"a damaged {kind_name(kind)} packet", damage)
@@ -218,12 +215,13 @@ class _Reader:
                 if words is not None:
                     salvaged[number] = Salvage(number, words)
                 cut = damage.payload_end + layout.PAYLOAD_CRC_BYTES > len(self.data)
-                what = "the file ends inside the tile" if cut else "the payload's CRC fails"
+                what = "the file ends inside the tile" if cut else "a CRC fails"
                 left = "; its z is salvaged" if words is not None else ""
-                self._add_damage(Rule.TILE_CRC, what + left, damage, number)
+                guess = _guess(corrected.get(number, ()))
+                self._add_damage(Rule.TILE_CRC, what + left + guess, damage, number)
         return salvaged
 
-    def _metadata(self, header: Header, found: _Found) -> Metadata:
+    def _metadata(self, header: Header, found: Found) -> Metadata:
         """Join the blocks; one that is not whole is left out, and said."""
         blocks: dict[int, dict[int, bytes]] = {}
         wanted: dict[int, int] = {}
@@ -252,7 +250,7 @@ class _Reader:
             icc=whole.get(MetadataType.ICC), exif=whole.get(MetadataType.EXIF), xmp=whole.get(MetadataType.XMP)
         )
 
-    def _check_repeats(self, found: _Found) -> None:
+    def _check_repeats(self, found: Found) -> None:
         for packet in found.headers[1:]:
             if packet.payload != found.headers[0].payload:
                 self._add(Rule.HEADER_CONFLICT, "differs from the first header, which counts", packet)
@@ -263,9 +261,9 @@ class _Reader:
             else:
                 self._add(Rule.DUPLICATE, f"a second {kind_name(packet.kind)} packet of this number", packet)
 
-    def _check_gaps(self, gaps: Iterable[Gap], found: _Found) -> None:
+    def _check_gaps(self, gaps: Iterable[Gap], found: Found) -> None:
         """Bytes in no intact packet, less those that a damaged packet's own finding names already."""
-        named = [finding for finding in self.findings.kept if finding.rule in (Rule.TILE_CRC, Rule.PACKET_CRC)]
+        named = [finding for finding in self.findings.kept if finding.rule in OWN_BYTES]
         named.sort(key=lambda finding: finding.start or 0)
         for gap in gaps:
             at = gap.start
@@ -279,7 +277,7 @@ class _Reader:
             if at < gap.end:
                 self._add_gap(at, gap.end)
 
-    def _check_others(self, others: Mapping[bytes, _Found]) -> None:
+    def _check_others(self, others: Mapping[bytes, Found]) -> None:
         for identity, found in others.items():
             packets = [*found.order, *found.repeated, *found.unknown]
             if packets:
@@ -287,7 +285,12 @@ class _Reader:
                 self._add(Rule.FOREIGN, f"{len(packets)} packets of another stream ({identity.hex()})", first)
 
     def _tile_reports(
-        self, header: Header, found: _Found, tiles: Mapping[int, Tile], salvaged: Mapping[int, Salvage]
+        self,
+        header: Header,
+        found: Found,
+        tiles: Mapping[int, Tile],
+        salvaged: Collection[int],
+        corrected: Collection[int],
     ) -> tuple[tuple[TileReport, ...], int]:
         damaged = {number: item for (kind, number), item in found.damaged.items() if kind == Kind.TILE}
         seen = sorted(number for number in {*tiles, *damaged, *found.tiles} if number < header.tiles)
@@ -303,7 +306,8 @@ class _Reader:
             elif index in damaged:
                 size = damaged[index].payload_end + layout.PAYLOAD_CRC_BYTES - damaged[index].offset
                 offset = damaged[index].offset
-                reports.append(TileReport(index, TileState.DAMAGED, offset, size, index in salvaged))
+                left = index in salvaged, index in corrected
+                reports.append(TileReport(index, TileState.DAMAGED, offset, size, *left))
             else:
                 reports.append(TileReport(index, TileState.MISSING))
                 self.findings.add(Rule.TILE_MISSING, "no packet of this tile was found", tile=index)
@@ -313,7 +317,7 @@ class _Reader:
         return tuple(reports), missing
 
     def _check_identity(
-        self, header: Header, identity: bytes, found: _Found, tiles: Mapping[int, Tile]
+        self, header: Header, identity: bytes, found: Found, tiles: Mapping[int, Tile]
     ) -> Collection[int]:
         """See that header and tiles belong together; the tiles for which something speaks against it.
 
@@ -325,11 +329,11 @@ class _Reader:
             self.findings.add(Rule.STREAM_ID, "header and tiles hash to another stream id: not all belong together")
             return tiles.keys()
         if any(finding.rule == Rule.HEADER_CONFLICT for finding in self.findings.kept):
-            return tiles.keys()
+            return range(header.tiles)
         conflicts = {finding.tile for finding in self.findings.kept if finding.rule == Rule.TILE_CONFLICT}
         return [index for index in tiles if index in conflicts]
 
-    def _check_parity(self, header: Header, found: _Found) -> None:
+    def _check_parity(self, header: Header, found: Found) -> None:
         """PARITY packets say how many there are; whether their symbols are right only a repair can see."""
         wanted: set[int] = set()
         for packet in found.parity.values():
@@ -345,7 +349,7 @@ class _Reader:
             there = "none is there" if header.parity else "the header says that there is none"
             self.findings.add(Rule.PARITY, f"PARITY packets: {there}")
 
-    def _check_whole(self, header: Header, found: _Found) -> None:
+    def _check_whole(self, header: Header, found: Found) -> None:
         """Nothing is damaged: see that nothing is gone or moved either."""
         if found.index is None:
             self.findings.add(Rule.INDEX, "the INDEX packet is missing")
@@ -370,8 +374,8 @@ class _Reader:
         self.findings.add(Rule.GAP, "bytes of no intact packet", start, end)
 
 
-def _count(found: _Found) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for packet in [*found.order, *found.repeated, *found.unknown]:
-        counts[kind_name(packet.kind)] = counts.get(kind_name(packet.kind), 0) + 1
-    return counts
+def _guess(candidates: Sequence[Candidate]) -> str:
+    ways = [describe(candidate.flips) for candidate in candidates if candidate.flips]
+    if len(ways) > 1:
+        return f"; {len(ways)} pairs of bits would each explain it"
+    return f"; {ways[0]} would explain it" if ways else ""

@@ -84,9 +84,13 @@ def read_restored(data: bytes) -> Stream:
         return stream
     better = read_stream(restored.data)
     tiles = {index: better.tiles[index] for index in restored.restored if index in better.tiles}
-    salvaged = {index: item for index, item in stream.salvaged.items() if index not in tiles}
     return replace(
-        stream, tiles={**tiles, **stream.tiles}, salvaged=salvaged, metadata=better.metadata, restored=tiles.keys()
+        stream,
+        tiles={**tiles, **stream.tiles},
+        salvaged={index: item for index, item in stream.salvaged.items() if index not in tiles},
+        corrected={index: item for index, item in stream.corrected.items() if index not in tiles},
+        metadata=better.metadata,
+        restored=tiles.keys(),
     )
 
 

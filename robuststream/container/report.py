@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from robuststream.container.packets import Header, Mode
+from robuststream.container.packets import Header
 
 #: Version of the JSON form, `spec/report.schema.json`.
 SCHEMA_VERSION = 1
@@ -33,6 +33,7 @@ class Rule(str, Enum):
     STREAM_ID = "ROBS-STREAM-ID"
     DESYNC = "ROBS-CONTEXT-DESYNC"
     ENTROPY = "ROBS-ENTROPY"
+    CORRECTED = "ROBS-CORRECTED"
 
 
 #: The header or a tile may be another's: nothing decoded from them is proven.
@@ -54,7 +55,7 @@ class Outcome(str, Enum):
 
     EXACT = "exact"
     VERIFIED = "verified"  # native mode: all digests hold, so all symbols are the encoder's
-    REPAIRED = "repaired"  # exact or verified, after bytes were restored by parity, or parameters by their digest
+    REPAIRED = "repaired"  # proven after parity gave bytes back, or flipped bits or native parameters were put right
     UNPROVEN = "unproven"  # decoded, but header and tiles contradict each other
     CONCEALED = "concealed"
     MISSING = "missing"
@@ -84,7 +85,8 @@ class Finding:
 class TileReport:
     """One tile. `offset` and `size` are of its packet, in bytes; None where no packet header was found.
 
-    `z_salvaged` says that the checkpoint proves the hyperprior's part of a damaged tile.
+    `z_salvaged` says that the checkpoint proves the hyperprior's part of a damaged tile, `correctable` that one or two
+    flipped bits would explain the damage, which only a decode can prove.
     `outcome` is None until a decode.
     """
 
@@ -93,6 +95,7 @@ class TileReport:
     offset: int | None = None
     size: int | None = None
     z_salvaged: bool = False
+    correctable: bool = False
     outcome: Outcome | None = None
 
 
@@ -132,17 +135,19 @@ class StreamReport:
 
     @property
     def exact(self) -> bool | None:
-        """Every tile's latents are proven equal to the encoder's; None before a decode.
+        """Every tile was decoded from the bytes that were written, to the encoder's latents; None before a decode.
 
-        Never in native mode, nor where header and tiles contradict each other or the stream id.
+        Not where a tile is repaired: then the decode is `verified`. Never where header and tiles contradict each other
+        or the stream id: then none is proven the encoder's.
         """
         if not self.tiles or any(tile.outcome is None for tile in self.tiles):
             return None
-        return self.header.mode == Mode.EXACT and self._proven()
+        return self._proven() and all(tile.outcome == Outcome.EXACT for tile in self.tiles)
 
     @property
     def verified(self) -> bool | None:
-        """Every tile is exact, or in native mode all its digests hold, perhaps after a repair; None before a decode."""
+        """Every tile's symbols are proven to be the encoder's: it is exact, repaired, or in native mode verified; None
+        before a decode. In exact mode the latents are the encoder's as well."""
         if self.exact is None:
             return None
         return self._proven()

@@ -14,6 +14,7 @@ from PIL import Image
 import robuststream as rs
 from robuststream import faults
 from robuststream.cli import main
+from robuststream.container.reader import read_stream
 from tests.small import model, picture
 
 
@@ -58,6 +59,7 @@ class Files:
     stream: Path
     lost: Path
     gap: Path
+    flipped: Path
     pixels: np.ndarray
 
 
@@ -73,6 +75,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Files:
         folder / "photo.robs",
         folder / "lost.robs",
         folder / "gap.robs",
+        folder / "flipped.robs",
         pixels,
     )
     files.model.parent.mkdir()
@@ -81,6 +84,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Files:
     files.stream.write_bytes(data)
     files.lost.write_bytes(faults.drop_tiles(data, tiles=[4]))
     files.gap.write_bytes(data + b"more")
+    at = read_stream(data).report.tiles[2].offset + 100
+    files.flipped.write_bytes(data[:at] + bytes((data[at] ^ 4,)) + data[at + 1 :])
     return files
 
 

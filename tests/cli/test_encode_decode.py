@@ -103,6 +103,14 @@ class TestDamaged:
         assert run("decode", files.gap, tmp_path / "b.png", "--strict").code == 2
         assert not (tmp_path / "b.png").exists()
 
+    def test_repaired(self, run: Run, files: Files, tmp_path: Path) -> None:
+        done = run("decode", files.flipped, tmp_path / "a.png", "--mask", tmp_path / "mask.png")
+        assert done.code == 2
+        assert "damaged, but all tiles are exact or repaired (1): ROBS-TILE-CRC, tile 2" in done.err
+        whole = rs.decode(files.stream.read_bytes(), model())
+        np.testing.assert_array_equal(pixels(tmp_path / "a.png"), np.asarray(whole.image))
+        assert set(np.unique(pixels(tmp_path / "mask.png"))) == {0, 1}
+
 
 class TestOutputs:
     @pytest.mark.parametrize("command", ["encode", "decode"])

@@ -40,6 +40,14 @@ class TestInspect:
         assert ["4", "1", "1", "-", "-", "missing"] in [line.split() for line in text.splitlines()]
         assert "ROBS-GAP, bytes" in text
 
+    def test_what_a_decode_may_put_right(self, run: Run, files: Files) -> None:
+        done = run("inspect", files.flipped)
+        assert (done.code, done.err) == (2, "")
+        text = done.out.decode()
+        assert "correctable" in next(line for line in text.splitlines() if line.split()[:1] == ["2"])
+        at = rs.inspect(files.stream).tiles[2].offset + 100
+        assert f"bit 2 of byte {at} would explain it" in text
+
     def test_json(self, run: Run, files: Files) -> None:
         done = run("inspect", files.stream, files.lost, "--json")
         assert (done.code, done.err) == (2, "")
@@ -49,7 +57,7 @@ class TestInspect:
     def test_json_follows_its_schema(self, run: Run, files: Files) -> None:
         schema = json.loads((Path(__file__).parents[2] / "spec" / "report.schema.json").read_text())
         jsonschema.Draft202012Validator.check_schema(schema)
-        for line in run("inspect", files.stream, files.lost, files.gap, "--json").out.splitlines():
+        for line in run("inspect", files.stream, files.lost, files.gap, files.flipped, "--json").out.splitlines():
             jsonschema.validate(json.loads(line), schema)
 
     def test_standard_input(self, run: Run, files: Files) -> None:
@@ -92,6 +100,15 @@ class TestVerify:
         assert gap_finding.startswith("  ROBS-GAP")
         assert lost.startswith(f"{files.lost}: damaged, 1 finding ")
         assert lost_finding.startswith("  ROBS-TILE-MISSING")
+
+    def test_a_flipped_bit(self, run: Run, files: Files) -> None:
+        assert b"damaged, 1 finding (" in run("verify", files.flipped).out
+        done = run("verify", files.flipped, "--decode")
+        assert (done.code, done.err) == (2, "")
+        verdict, found, corrected = done.out.decode().splitlines()
+        assert "damaged, 2 findings, 1 of its tiles repaired" in verdict
+        assert found.startswith("  ROBS-TILE-CRC, tile 2")
+        assert corrected.startswith("  ROBS-CORRECTED, tile 2")
 
     def test_decode_sees_what_the_container_cannot(self, run: Run, files: Files, tmp_path: Path) -> None:
         """Tiles with a digest their parameters do not have: every checksum holds, the decode disagrees."""

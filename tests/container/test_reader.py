@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robuststream.container import layout
-from robuststream.container.packets import Kind, Metadata, Packet, Tile
+from robuststream.container.packets import Candidate, Kind, Metadata, Packet, Tile
 from robuststream.container.reader import Stream, read_stream, scan
 from robuststream.container.report import Rule, TileState
 from robuststream.container.writer import write_stream
@@ -41,6 +41,11 @@ def read_damaged(data: bytes) -> Stream | None:
     for index, salvage in stream.salvaged.items():
         assert index not in stream.tiles
         assert salvage.words == TILES[index].words[: 4 * TILES[index].z_words]
+    for index, candidates in stream.corrected.items():
+        assert index not in stream.tiles
+        assert candidates
+    for item in stream.report.tiles:
+        assert item.correctable == (item.index in stream.corrected)
     states = {item.index: item.state for item in stream.report.tiles}
     assert list(states) == list(range(HEADER.tiles))
     assert {index for index, state in states.items() if state is TileState.INTACT} == set(stream.tiles)
@@ -98,13 +103,26 @@ def test_whatever_is_written_is_read(width, height, tile, checkpoints, words, ic
 
 
 def test_every_flipped_bit():
+    """The tile that is hit is the only candidate, and whole; of METADATA nothing is lost."""
     for bit in range(8 * len(DATA)):
         data = bytearray(DATA)
         data[bit // 8] ^= 1 << bit % 8
         stream = read_damaged(bytes(data))
         assert stream is not None, bit
         assert set(stream.tiles) >= tiles_beside(bit // 8, bit // 8 + 1), bit
-        assert len(stream.tiles) >= len(TILES) - 1, bit
+        assert len(stream.tiles) + len(stream.corrected) == len(TILES), bit
+        for index, candidates in stream.corrected.items():
+            assert candidates == (Candidate(TILES[index], (bit,)),), bit
+        assert stream.metadata == METADATA, bit
+        hit = next(item for item in PACKETS if item.offset <= bit // 8 < item.offset + item.size)
+        expected = {Kind.TILE: Rule.TILE_CRC, Kind.METADATA: Rule.CORRECTED, Kind.INDEX: Rule.CORRECTED}
+        assert len(stream.report.findings) == 1, bit
+        finding = stream.report.findings[0]
+        # A copy of the HEADER that is hit is not missed.
+        assert finding.rule in (expected.get(hit.kind, Rule.GAP), expected.get(hit.kind, Rule.PACKET_CRC)), bit
+        if hit.kind in expected:
+            assert (finding.start, finding.end) == (hit.offset, hit.offset + hit.size), bit
+            assert f"bit {bit % 8} of byte {bit // 8}" in finding.message, bit
 
 
 def test_every_truncation():
@@ -189,6 +207,93 @@ def test_any_overwritten_stretches(damages):
         if stream is not None:
             untouched = [tiles_beside(at, max(at + len(junk), at + 1)) for at, junk in damages]
             assert set(stream.tiles) >= set.intersection(*untouched)
+
+
+# --- Bits put right -------------------------------------------------------------------------------------------------
+
+
+def hit(*bits_of: tuple[int, ...]) -> bytes:
+    """The stream with these bits of its packets flipped, packet by packet; of the last ones none."""
+    data = bytearray(DATA)
+    for item, bits in zip(PACKETS, bits_of, strict=False):
+        for bit in bits:
+            data[item.offset + bit // 8] ^= 1 << bit % 8
+    return bytes(data)
+
+
+@pytest.mark.parametrize("bit", [1, 30, 70, 110, 200])
+def test_a_flip_in_every_packet_loses_nothing(bit):
+    """Sync, kind, number, CRC-16 and payload of all of them, so that no packet is intact."""
+    if bit < 24:  # no stream id is known where no packet header is whole
+        data = hit(*[(bit,)] * (len(PACKETS) - 1), (110,))
+    else:
+        data = hit(*[(bit if bit < 112 else min(bit, 8 * item.size - 33),) for item in PACKETS])
+    if bit in (30, 70):
+        with pytest.raises(NotARobustStream):
+            read_stream(data)
+        return
+    stream = read_stream(data)
+    assert {index: candidates[0].tile for index, candidates in stream.corrected.items()} == dict(enumerate(TILES))
+    assert (stream.header, stream.metadata) == (read_stream(DATA).header, METADATA)
+    assert rules(stream) == {Rule.CORRECTED, Rule.TILE_CRC}
+    assert not stream.unproven
+
+
+def test_one_corrected_header_is_not_proven():
+    """Only all tiles together, or a second copy that says the same, can say that it is the one that was written."""
+    only = bytearray(PIECES[0])
+    only[40] ^= 8
+    tiles = [piece for piece, item in zip(PIECES, PACKETS, strict=True) if item.kind == Kind.TILE]
+    stream = read_stream(bytes(only) + b"".join(tiles[:3]))
+    assert list(stream.unproven) == [0, 1, 2, 3]
+    assert stream.header == read_stream(DATA).header
+    assert rules(stream) == {Rule.CORRECTED, Rule.TILE_MISSING, Rule.METADATA}
+    assert not read_stream(bytes(only) + b"".join(tiles)).unproven
+    again = bytearray(PIECES[0])
+    again[41] ^= 3
+    stream = read_stream(bytes(again + only) + b"".join(tiles[:3]))
+    assert not stream.unproven
+
+
+def test_corrected_headers_that_differ_are_a_conflict():
+    other = layout.build_header(sample_header(64, 63, metadata_packets=1))
+    one, two = bytearray(PIECES[0]), bytearray(packet(Kind.HEADER, IDENTITY, 0, other))
+    one[30] ^= 1
+    two[30] ^= 3
+    tiles = [piece for piece, item in zip(PIECES, PACKETS, strict=True) if item.kind == Kind.TILE]
+    stream = read_stream(bytes(two + one) + b"".join(tiles[:3]))
+    assert stream.header == read_stream(DATA).header  # of fewer flips
+    assert Rule.HEADER_CONFLICT in rules(stream)
+    assert 0 in stream.unproven
+
+
+def test_metadata_is_put_right_by_one_bit_only():
+    place = next(n for n, item in enumerate(PACKETS) if item.kind == Kind.METADATA)
+    nothing = [()] * place
+    assert read_stream(hit(*nothing, (120,))).metadata == METADATA
+    stream = read_stream(hit(*nothing, (120, 130)))
+    assert stream.metadata == Metadata()
+    assert {Rule.PACKET_CRC, Rule.METADATA} == rules(stream)
+
+
+def test_a_candidate_is_a_guess():
+    """Beside a pair stands the tile as it was read, for the decoder to see whether a decode tells them apart."""
+    place = next(n for n, item in enumerate(PACKETS) if item.kind == Kind.TILE)
+    stream = read_stream(hit(*[()] * place, (150, 260)))
+    mended, before = stream.corrected[0]
+    first = 8 * PACKETS[place].offset
+    assert (mended, before.flips) == (Candidate(TILES[0], (first + 150, first + 260)), ())
+    assert before.tile != TILES[0]
+    tile = stream.report.tiles[0]
+    assert (tile.state, tile.correctable, tile.outcome) == (TileState.DAMAGED, True, None)
+    assert 0 not in stream.tiles
+
+
+def test_an_intact_copy_is_better_than_a_corrected_one():
+    place = next(n for n, item in enumerate(PACKETS) if item.kind == Kind.TILE)
+    stream = read_stream(hit(*[()] * place, (150,)) + PIECES[place])
+    assert stream.corrected == {}
+    assert list(stream.tiles.values()) == TILES
 
 
 # --- What is wrong, by name -----------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def test_headers_and_index_hurt_as_well():
     hurt = bytearray(DATA)
     for item in PACKETS:
         if item.kind in (Kind.HEADER, Kind.INDEX):
-            hurt[item.offset + 20] ^= 1
+            hurt[item.offset + 20] ^= 0x1F
     with pytest.raises(rs.DamagedStream):
         read_stream(bytes(hurt))
     assert restore([bytes(hurt)]).data == DATA

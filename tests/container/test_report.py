@@ -43,8 +43,9 @@ def test_json_form_is_plain_and_complete():
     assert document["entropy_bytes"] == sum(len(tile.words) for tile in tiles)
     assert (document["findings"], document["findings_left_out"], document["other_streams"]) == ([], 0, [])
     first = document["tiles"][0]
-    assert first.keys() == {"index", "state", "offset", "size", "z_salvaged", "outcome"}
-    assert (first["state"], first["z_salvaged"], first["outcome"]) == ("intact", False, None)
+    assert first.keys() == {"index", "state", "offset", "size", "z_salvaged", "correctable", "outcome"}
+    left = first["z_salvaged"], first["correctable"]
+    assert (first["state"], *left, first["outcome"]) == ("intact", False, False, None)
 
 
 def test_json_form_of_a_damaged_decode():
@@ -65,8 +66,16 @@ def test_exact_needs_every_tile():
     assert report.decoded(outcomes, ()).exact is True
     assert report.decoded({**outcomes, 3: Outcome.CONCEALED}, ()).exact is False
     assert report.decoded({**outcomes, 3: Outcome.MISSING}, ()).exact is False
-    assert report.decoded({**outcomes, 3: Outcome.REPAIRED}, ()).exact is True
+    assert report.decoded({**outcomes, 3: Outcome.REPAIRED}, ()).exact is False
+    assert report.decoded({**outcomes, 3: Outcome.REPAIRED}, ()).verified is True
     assert replace(report, tiles=report.decoded(outcomes, ()).tiles[1:]).exact is False
+
+
+def test_a_repaired_tile_is_verified_and_not_exact():
+    report = report_of(sample_stream()[2])
+    outcomes = {**dict.fromkeys(range(6), Outcome.EXACT), 3: Outcome.REPAIRED}
+    assert (report.decoded(outcomes, ()).exact, report.decoded(outcomes, ()).verified) == (False, True)
+    assert report.decoded({**outcomes, 4: Outcome.UNPROVEN}, ()).verified is False
 
 
 def test_findings_of_a_decode_are_added():
