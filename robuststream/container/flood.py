@@ -174,7 +174,8 @@ class _Damaged(DamagedPackets):
         h = self._headers
         name = h.identity << 8 | h.kind
         # Each takes its place in a table of hashes, the first last: so that one stays.
-        places = (name * 0x9E3779B1 ^ h.number * 0x85EBCA6B) >> 16 & 0xFFFF
+        # The highest bits of a product hang on all bits below; products of 64 bits wrap around.
+        places = name * 0x1E3779B97F4A7C15 + h.number * 0x3F58476D1CE4E5B9 >> 48 & 0xFFFF
         table = np.empty(1 << 16, np.int64)
         order = np.arange(len(h))
         table[places[::-1]] = order[::-1]

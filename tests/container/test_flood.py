@@ -207,6 +207,16 @@ def test_firsts_are_the_first_of_each_name_in_order(names):
     assert list(batch.firsts()) == list(first.values())
 
 
+def test_firsts_are_few_whichever_part_of_the_name_varies():
+    """So that a reader has little to do where names repeat."""
+    for part in (lambda n: (Kind.TILE, bytes([n, 0, 0, 0]), 0), lambda n: (Kind.TILE, bytes([0, 0, 0, n]), 0)):
+        batch = damaged_batch([part(n % 64) for n in range(1000)])
+        assert len(list(batch.firsts())) < 100
+    for scale in (1, 1 << 8, 1 << 24):
+        batch = damaged_batch([(Kind.TILE, IDENTITY, n % 64 * scale) for n in range(1000)])
+        assert len(list(batch.firsts())) < 100
+
+
 @pytest.mark.parametrize("part", ["identity", "number"])
 def test_firsts_leave_no_name_out(part):
     """So many that hashes collide."""
