@@ -92,6 +92,11 @@ class Block:
     def ordinals(self) -> range:
         return range(self.first, self.first + len(self.sizes))
 
+    def spans(self) -> Iterator[tuple[tuple[int, int], int, int]]:
+        """Kind and number of each packet, and where in the block it begins and ends."""
+        keys = map(self.key, self.ordinals())
+        return zip(keys, self.starts, self.starts[1:], strict=False)
+
     def parity_numbers(self) -> range:
         return range(self.number, self.number + self.packets)
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 
-from robuststream.checksum import crc32c
 from robuststream.container import layout, parity
 from robuststream.container.packets import DamagedPacket, Event, Header, Kind, Packet, Tile, kind_name
 from robuststream.container.parity import Block
@@ -132,7 +131,7 @@ class _Restoration:
 
     def result(self) -> Restored:
         for block in self.blocks:
-            if any(block.key(ordinal) not in self.known for ordinal in block.ordinals()):
+            if any(key not in self.known for key, _, _ in block.spans()):
                 self._solve(block)
         if (Kind.HEADER, 0) not in self.known:
             more = f": {self.needed} more repair symbols are needed" if self.needed else ""
@@ -207,8 +206,9 @@ class _Restoration:
                 for values, value in zip(sums, parity.source_sums(block, payload), strict=False):
                     values.add(value)
             sure |= intact
-        sizes = dict(zip(map(block.key, block.ordinals()), block.sizes, strict=True))
-        fitting = {key: self.known[key] for key in sizes if len(self.known.get(key, b"")) == sizes[key]}
+        fitting = {
+            key: self.known[key] for key, start, end in block.spans() if len(self.known.get(key, b"")) == end - start
+        }
         search = Search(block, self.copies, self.places, sums, fitting)
         source = search.in_place()
         solved = self._try(block, source, repair)
@@ -239,8 +239,8 @@ class _Restoration:
         if data is None:
             return None
         packets = {}
-        for ordinal, start, end in zip(block.ordinals(), block.starts, block.starts[1:], strict=False):
-            raw, key = data[start:end], block.key(ordinal)
+        for key, start, end in block.spans():
+            raw = data[start:end]
             if not _is_packet(raw, self.identity, key):
                 return None
             packets[key] = raw
@@ -250,7 +250,7 @@ class _Restoration:
         """For each copy, where each packet may begin."""
         sizes = {key: len(raw) for key, raw in self.known.items()}
         for block in self.blocks:
-            sizes |= {block.key(ordinal): size for ordinal, size in zip(block.ordinals(), block.sizes, strict=True)}
+            sizes |= {key: end - start for key, start, end in block.spans()}
             sizes |= {(int(Kind.PARITY), n): layout.packet_size(n, size) for n, size in parity.payload_sizes(block)}
         packets = [Packet(kind, self.identity, number, b"", size=size) for (kind, number), size in sizes.items()]
         header = next((packet for packet in packets if packet.kind == Kind.HEADER), Packet(Kind.HEADER, b"", 0, b""))
@@ -331,13 +331,9 @@ def _payload(raw: bytes) -> bytes:
 
 def _is_packet(raw: bytes, identity: bytes, key: Key) -> bool:
     """Whether `raw` is one intact packet of this stream, kind and number, and nothing else."""
-    head = layout.parse_packet_header(raw[: layout.MAX_PACKET_HEADER])
-    if head is None:
-        return False
-    fields, crc, size = head
-    end = size + fields.length
+    first = next(scan(raw), None)
     return (
-        (fields.stream_id, fields.kind, fields.number) == (identity, *key)
-        and len(raw) == end + layout.PAYLOAD_CRC_BYTES
-        and crc32c(raw[size:end], crc) == int.from_bytes(raw[end:], "little")
+        isinstance(first, Packet)
+        and (first.offset, first.size) == (0, len(raw))
+        and (first.stream_id, first.kind, first.number) == (identity, *key)
     )

@@ -122,8 +122,7 @@ class Search:
         block = self._block
         found: dict[int, bytes] = {}
         steps = 0
-        for ordinal, start, end in zip(block.ordinals(), block.starts, block.starts[1:], strict=False):
-            key = block.key(ordinal)
+        for key, start, end in block.spans():
             if key in self._known:
                 continue
             inside = range(-(-start // block.symbol), end // block.symbol)
