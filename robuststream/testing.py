@@ -128,7 +128,8 @@ class Damage:
     """Damage as a function from bytes to bytes, the same whenever it is called; any bytes are allowed.
 
     Steps happen one after the other. One that the data does not allow (a packet is to be doubled, and none is left) is
-    passed over. Printed, it is the calls that it makes, to be pasted from a failing example.
+    passed over. Printed, it is the calls that it makes, to be pasted from a failing example; where
+    one is passed over, the printed call raises that step's ValueError.
     """
 
     steps: tuple[Step, ...]
