@@ -11,7 +11,18 @@ from typing import Any
 import construct as c
 
 from robuststream.checksum import crc16, crc32c
-from robuststream.container.packets import MAJOR, MAX_TILE, MINOR, Colour, Header, Kind, Mode, Tile, kind_name
+from robuststream.container.packets import (
+    MAJOR,
+    MAX_PARITY,
+    MAX_TILE,
+    MINOR,
+    Colour,
+    Header,
+    Kind,
+    Mode,
+    Tile,
+    kind_name,
+)
 from robuststream.errors import DamagedStream, ImageError, UnsupportedVersion
 
 # --- Section 2: integers -------------------------------------------------------------------------------------------
@@ -197,6 +208,8 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
     )
     if not (header.width and header.height and 0 < header.tile <= MAX_TILE):
         raise ValueError(f"a size of zero, or a tile of more than {MAX_TILE} pixels")
+    if header.parity > 1000 * MAX_PARITY:
+        raise ValueError(f"parity of {header.parity} in a thousand")
     if header.checkpoints > 1:
         raise UnsupportedVersion(f"{header.checkpoints} checkpoints a tile; this release reads at most one")
     return header

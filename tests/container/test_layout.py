@@ -203,6 +203,7 @@ BROKEN_HEADERS = {
     "width of zero": PLAIN[:4] + b"\x00" + PLAIN[5:],
     "height of zero": PLAIN[:5] + b"\x00" + PLAIN[6:],
     "tile of zero": PLAIN[:8] + b"\x00" + PLAIN[9:],
+    "parity above four": PLAIN + b"\x08\x02\xa1\x1f",
     "three sizes": b"\x01\x00\x01\x03\x60\x40\x01" + PLAIN[6:],
     "number not in its shortest form": PLAIN + b"\x0b\x02\x81\x00",
 }
@@ -340,3 +341,7 @@ def test_a_tile_has_at_most_11_earlier_digests(earlier, read):
     tile = replace(random_tiles(header)[0], earlier=tuple(range(earlier)))
     parsed = layout.parse_tile(header, IDENTITY, 0, layout.build_tile(header, IDENTITY, tile))
     assert parsed == (tile if read else None)
+
+
+def test_parity_of_four_is_the_most():
+    assert layout.parse_header(PLAIN + b"\x08\x02\xa0\x1f") == sample_header(parity=4000)
