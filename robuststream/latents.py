@@ -10,12 +10,12 @@ from torch import Tensor
 
 from robuststream.container.correction import describe
 from robuststream.container.layout import WORD, digest_seed
-from robuststream.container.packets import Candidate, Mode, Tile
+from robuststream.container.packets import Candidate, Mode, Salvage, Tile
 from robuststream.container.reader import Stream
 from robuststream.container.report import PROVEN, Finding, Outcome, Rule, StreamReport
 from robuststream.errors import ImageError
 from robuststream.model import Model
-from robuststream.priors.walk import DESYNC, Z_ONLY, DecodingWalk, EncodingWalk, TileData, z_only
+from robuststream.priors.walk import DESYNC, ENDED, DecodingWalk, EncodingWalk, TileData, z_only
 from robuststream.tiling import Grid, by_shape
 
 #: Latents of y, in one channel, that go in lock-step: 64 tiles of 256 pixels. More gain nothing, and take memory.
@@ -101,7 +101,7 @@ class _Decoding:
         self.waiting: dict[_Key, TileData] = {(index, 0): _data(tile) for index, tile in stream.tiles.items()}
         for index, salvage in stream.salvaged.items():
             if index not in stream.corrected:
-                self.waiting[index, 0] = z_only(salvage.words)
+                self.waiting[index, 0] = self._salvaged(salvage)
         for index, candidates in stream.corrected.items():
             for number, candidate in enumerate(candidates, start=1):
                 self.waiting[index, number] = _data(candidate.tile)
@@ -114,8 +114,9 @@ class _Decoding:
             if fault is None:
                 candidate = self.stream.corrected[index][number - 1]
                 self.passed.setdefault(index, []).append((candidate, latents))
-        elif fault in (None, Z_ONLY):
-            self._keep(index, latents, Outcome.CONCEALED if fault else self._proven(index, repaired))
+        elif fault in (None, ENDED):
+            concealed = data.partial or fault == ENDED
+            self._keep(index, latents, Outcome.CONCEALED if concealed else self._proven(index, repaired))
         else:
             assert fault is not None
             self.findings.append(Finding(Rule.DESYNC if fault == DESYNC else Rule.ENTROPY, fault, tile=index))
@@ -161,7 +162,13 @@ class _Decoding:
             self.findings.append(Finding(Rule.CORRECTED, what, start, end, index))
         for index, salvage in self.stream.salvaged.items():
             if index in self.stream.corrected and index not in chosen:
-                self.waiting[index, 0] = z_only(salvage.words)
+                self.waiting[index, 0] = self._salvaged(salvage)
+
+    def _salvaged(self, salvage: Salvage) -> TileData:
+        """Symbols of y stand behind proven words; in native mode also only where the digests are proven."""
+        if self.stream.header.mode == Mode.NATIVE and not salvage.pieces:
+            return z_only(salvage.words)
+        return TileData(salvage.words, salvage.digest, salvage.z_words, salvage.earlier, partial=True)
 
     def _proven(self, index: int, repaired: bool) -> Outcome:
         if repaired or index in self.stream.restored:
@@ -183,7 +190,7 @@ def decode_latents(stream: Stream, model: Model, grid: Grid, batch: int = BATCH)
 
 def decode_all(streams: Sequence[tuple[Stream, Grid]], model: Model, batch: int = BATCH) -> list[DecodedLatents]:
     """Decode all that can be decoded: whole tiles exactly, damaged ones where a decode proves which bits were flipped,
-    salvaged ones to the hyperprior's means.
+    salvaged ones as far as their words go, and the rest to the hyperprior's means.
 
     Tiles of one shape go together, whatever stream they belong to. The streams are of one mode and quality.
     """

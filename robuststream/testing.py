@@ -24,7 +24,7 @@ except ImportError as error:
 
 from robuststream import faults
 from robuststream.container.layout import MAX_EARLIER_DIGESTS, NAME_BYTES, STATE_WORDS, WORD
-from robuststream.container.packets import MAX_TILE, Colour, Header, Metadata, Mode, Tile
+from robuststream.container.packets import MAX_TILE, MAX_Y_CHECKPOINTS, Colour, Header, Metadata, Mode, Tile
 from robuststream.container.writer import write_stream
 
 #: Of a datagram or a run, in bytes: any intact stream is three such datagrams or more.
@@ -75,6 +75,7 @@ def contents(draw: st.DrawFn, max_side: int = 3, max_words: int = 20) -> Content
         colour=draw(st.sampled_from(Colour)),
         checkpoints=draw(st.integers(0, 1)),
         quality=draw(st.one_of(st.integers(0, 10), U32)),
+        y_checkpoints=draw(st.integers(0, MAX_Y_CHECKPOINTS)),
         # A character takes at most 4 bytes in UTF-8, and the header has room for so many.
         model_name=draw(st.text(max_size=NAME_BYTES // 4)),
     )

@@ -20,7 +20,7 @@ from robuststream.architectures import ARCHITECTURES
 from robuststream.codec import analyse
 from robuststream.concealment import Mask
 from robuststream.container.layout import build_header, build_packet, build_tile
-from robuststream.container.packets import Colour, Header, Kind, Metadata, Packet
+from robuststream.container.packets import Colour, Header, Kind, Metadata, Mode, Packet
 from robuststream.container.reader import read_stream, scan
 from robuststream.container.report import PROVEN, Outcome, Rule
 from robuststream.container.writer import write_stream
@@ -218,24 +218,85 @@ def test_a_lost_tile_changes_no_other_latents(architecture: str) -> None:
 
 def test_z_survives_a_hit_in_y() -> None:
     small = model()
-    data = rs.encode(picture(128, 128), small, tile=64)
-    tile = read_stream(data).report.tiles[2]
-    assert tile.offset is not None
-    assert tile.size is not None
-    at = tile.offset + tile.size - 6
-    hurt = data[:at] + bytes((data[at] ^ 0x55,)) + data[at + 1 :]
+    data = rs.encode(picture(128, 128), small, tile=64, checkpoints=0)
+    hurt, _ = hit(data, tile=2, share=0)
     out = quiet(hurt, small)
     assert out.report.tiles[2].outcome == Outcome.CONCEALED
     assert out.report.tiles[2].z_salvaged
     assert (out.mask[64:128, 0:64] == Mask.CONCEALED).all()
     grid = Grid(128, 128, 64, small.latent_stride, small.factor)
-    stream = read_stream(data)
+    # But for the few symbols that the state still holds behind z.
+    right = out.latents[(slice(None), *grid.latent_box(2).slices())] == means_from_z(small, grid, 2)
+    assert 0.9 < right.double().mean() <= 1
+    assert read_stream(data).salvaged == {}
+
+
+def means_from_z(small: rs.Model, grid: Grid, tile: int) -> torch.Tensor:
+    """Of a tile of picture(128, 128), straight from CompressAI's formulas."""
     y = analyse(torch.from_numpy(picture(128, 128)).permute(2, 0, 1), small, grid)
-    z = small.prior.analyse(y[(slice(None), *grid.latent_box(2).slices())][None])["z"].double()
+    z = small.prior.analyse(y[(slice(None), *grid.latent_box(tile).slices())][None])["z"].double()
     medians = small.parts.medians.double()[None, :, None, None]
     means = ExactNetwork(small.parts.network("h_s"))(torch.round(z - medians / 4096) * 4096 + medians).chunk(2, 1)[1]
-    assert torch.equal(out.latents[(slice(None), *grid.latent_box(2).slices())].double(), means[0])
-    assert stream.salvaged == {}
+    return means[0].int()
+
+
+def hit(data: bytes, tile: int, share: float) -> tuple[bytes, int]:
+    """One byte overwritten, so far into the tile's words of y; and which word of them that is."""
+    stream = read_stream(data)
+    report, whole = stream.report.tiles[tile], stream.tiles[tile]
+    assert report.offset is not None
+    assert report.size is not None
+    words = len(whole.words) // 4 - (whole.z_words or 0)
+    word = min(int(words * share), words - 1)
+    at = report.offset + report.size - 4 - 4 * (words - word)
+    return data[:at] + bytes((data[at] ^ 0x55,)) + data[at + 1 :], word
+
+
+@pytest.mark.parametrize("mode", ["exact", "native"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_stands_before_a_hit_in_y_is_kept(architecture: str, mode: str) -> None:
+    """The latents kept are the encoder's and grow with the hit's place; the others are the means."""
+    small = model(architecture)
+    data = rs.encode(picture(128, 128), small, tile=64, checkpoints=7, mode=mode)
+    whole = rs.decode(data, small)
+    box = (slice(None), *Grid(128, 128, 64, small.latent_stride, small.factor).latent_box(2).slices())
+    before = -1
+    for eighth in range(8):
+        hurt, word = hit(data, 2, eighth / 8)
+        out = quiet(hurt, small)
+        report = out.report.tiles[2]
+        lost = report.outcome == Outcome.MISSING
+        assert lost == (report.y_salvaged == 0 and not report.z_salvaged)
+        assert report.outcome in (Outcome.CONCEALED, Outcome.MISSING)
+        words = len(read_stream(data).tiles[2].words) // 4 - (read_stream(data).tiles[2].z_words or 0)
+        assert report.y_salvaged == word // -(-words // 8)
+        assert (out.mask[64:128, 0:64] == (Mask.MISSING if lost else Mask.CONCEALED)).all()
+        kept = int((out.latents[box] == whole.latents[box]).sum())
+        assert kept >= 0.97 * before
+        before = kept
+        others = torch.ones(whole.latents.shape[1:], dtype=torch.bool)
+        others[box[1:]] = False
+        assert torch.equal(out.latents[:, others], whole.latents[:, others])
+    # In native mode a step of y counts only where it has a digest of its own.
+    steps = small.prior_for(Mode[mode.upper()]).steps(4, 4)
+    assert (before > 0.6 * whole.latents[box].numel()) == (mode == "exact" or steps <= 12)
+
+
+def test_native_mode_takes_no_symbol_of_y_without_a_proven_digest() -> None:
+    small = model()
+    data = rs.encode(picture(128, 128), small, tile=64, mode="native", checkpoints=1)
+    hurt, _ = hit(data, 2, 0)
+    assert read_stream(hurt).salvaged[2].pieces == 0
+    grid = Grid(128, 128, 64, small.latent_stride, small.factor)
+    box = (slice(None), *grid.latent_box(2).slices())
+    # z says of each latent where it lies, within the noise of float32; a symbol would move it by 4096.
+    assert (quiet(hurt, small).latents[box] - means_from_z(small, grid, 2)).abs().max() <= 16
+
+
+@pytest.mark.parametrize("checkpoints", [-1, 16, 1.5, "3"])
+def test_impossible_checkpoints_are_refused(checkpoints: object) -> None:
+    with pytest.raises(ValueError, match="checkpoints"):
+        rs.encode(picture(64, 64), model(), tile=64, checkpoints=checkpoints)  # type: ignore[arg-type]
 
 
 def test_damage_warns_and_strict_refuses() -> None:

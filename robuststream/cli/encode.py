@@ -25,7 +25,7 @@ from robuststream.cli.common import (
     require_parity,
     write_output,
 )
-from robuststream.container.packets import MAX_PARITY, MAX_TILE
+from robuststream.container.packets import MAX_PARITY, MAX_TILE, MAX_Y_CHECKPOINTS
 
 SUFFIX = ".robs"
 
@@ -43,6 +43,9 @@ def encode(
     parity: Annotated[
         float, typer.Option(help="Repair symbols as a share of the stream, such as 0.1; needs robuststream[parity].")
     ] = 0.0,
+    checkpoints: Annotated[
+        int, typer.Option(help="Inside y of each tile, 0 to 15: a damaged tile keeps what stands before them.")
+    ] = 3,
     model: ModelOption = None,
     force: ForceOption = False,
     max_pixels: PixelsOption = DEFAULT_PIXELS,
@@ -54,6 +57,8 @@ def encode(
         raise UsageError(f"--parity {parity} is not between 0 and {MAX_PARITY}")
     if parity:
         require_parity()
+    if not 0 <= checkpoints <= MAX_Y_CHECKPOINTS:
+        raise UsageError(f"--checkpoints {checkpoints} is not between 0 and {MAX_Y_CHECKPOINTS}")
     pairs = pair_up(paths, out_dir, SUFFIX, force)
 
     from robuststream.codec import encode as encode_picture
@@ -72,7 +77,14 @@ def encode(
         with named(source), _pillows_limit(max_pixels):
             picture = read_input(source) if source == STANDARD else source
             data = encode_picture(
-                picture, coder, tile=tile, mode=mode, quality=quality, parity=parity, max_pixels=max_pixels
+                picture,
+                coder,
+                tile=tile,
+                mode=mode,
+                quality=quality,
+                parity=parity,
+                checkpoints=checkpoints,
+                max_pixels=max_pixels,
             )
         write_output(target, data)
         return FINE

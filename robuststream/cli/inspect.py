@@ -100,6 +100,9 @@ def _tiles(report: StreamReport) -> Table:
         row, column = divmod(tile.index, report.header.columns)
         places = ["-" if place is None else str(place) for place in (tile.offset, tile.size)]
         state = tile.state.value + (", z salvaged" if tile.z_salvaged else "")
+        state += (
+            f", {tile.y_salvaged} of {report.header.y_checkpoints + 1} parts of y salvaged" if tile.y_salvaged else ""
+        )
         state += ", correctable" if tile.correctable else ""
         style = None if tile.state == "intact" else "red"
         table.add_row(str(tile.index), str(row), str(column), *places, state, style=style)

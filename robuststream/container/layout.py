@@ -6,6 +6,7 @@ import hashlib
 import io
 import struct
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import construct as c
@@ -15,11 +16,13 @@ from robuststream.container.packets import (
     MAJOR,
     MAX_PARITY,
     MAX_TILE,
+    MAX_Y_CHECKPOINTS,
     MINOR,
     Colour,
     Header,
     Kind,
     Mode,
+    Salvage,
     Tile,
     kind_name,
 )
@@ -119,7 +122,11 @@ NAME_BYTES = 64
 
 #: Tags with bit 0 set are critical: a decoder that does not know one refuses the stream.
 TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS, TAG_MODE, TAG_COLOUR, TAG_CHECKPOINTS = 1, 3, 5, 7, 9, 11, 13
-TAG_QUALITY = 15
+TAG_QUALITY, TAG_Y_CHECKPOINTS = 15, 23
+KNOWN_CRITICAL = (
+    TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS, TAG_MODE, TAG_COLOUR, TAG_CHECKPOINTS, TAG_QUALITY,
+    TAG_Y_CHECKPOINTS,
+)  # fmt: skip
 TAG_NAME, TAG_METADATA, TAG_PARITY = 2, 4, 8
 
 
@@ -139,6 +146,8 @@ def build_header(header: Header) -> bytes:
         fields[TAG_CHECKPOINTS] = NUMBER.build(header.checkpoints)
     if header.quality:
         fields[TAG_QUALITY] = NUMBER.build(header.quality)
+    if header.y_checkpoints:
+        fields[TAG_Y_CHECKPOINTS] = NUMBER.build(header.y_checkpoints)
     if header.model_name:
         # A hint only: a name that is too long is cut, at a character's border.
         fields[TAG_NAME] = header.model_name.encode()[:NAME_BYTES].decode(errors="ignore").encode()
@@ -177,7 +186,7 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
     if tags != sorted(set(tags)):
         raise ValueError("fields out of order or repeated")
     for tag in tags:
-        if tag & 1 and tag > TAG_QUALITY:
+        if tag & 1 and tag not in KNOWN_CRITICAL:
             raise UnsupportedVersion(
                 f"the stream (format {major}.{minor}) needs header field {tag}, which this release does not know: "
                 "use a newer robuststream"
@@ -201,6 +210,7 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
         colour=Colour(colour),
         checkpoints=NUMBER.parse(fields.get(TAG_CHECKPOINTS, b"\1")),
         quality=NUMBER.parse(fields.get(TAG_QUALITY, b"\0")),
+        y_checkpoints=NUMBER.parse(fields.get(TAG_Y_CHECKPOINTS, b"\0")),
         metadata_packets=NUMBER.parse(fields.get(TAG_METADATA, b"\0")),
         parity=NUMBER.parse(fields.get(TAG_PARITY, b"\0")),
         model_name=fields.get(TAG_NAME, b"")[:NAME_BYTES].decode(errors="replace"),
@@ -210,6 +220,8 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
         raise ValueError(f"a size of zero, or a tile of more than {MAX_TILE} pixels")
     if header.parity > 1000 * MAX_PARITY:
         raise ValueError(f"parity of {header.parity} in a thousand")
+    if header.y_checkpoints > MAX_Y_CHECKPOINTS:
+        raise ValueError(f"{header.y_checkpoints} checkpoints in y")
     if header.checkpoints > 1:
         raise UnsupportedVersion(f"{header.checkpoints} checkpoints a tile; this release reads at most one")
     return header
@@ -231,6 +243,7 @@ TILE = c.Struct(
     "checkpoint" / c.If(c.this._.checkpoints, CHECKPOINT),
     "earlier" / c.If(c.this._.mode, c.PrefixedArray(c.Byte, c.Int32ul)),
     "digest" / c.Int32ul,
+    "sums" / c.Array(c.this._.y_checkpoints, c.Int16ul),
     "words" / c.GreedyBytes,
 )
 #: Native mode stores at most one more.
@@ -246,14 +259,29 @@ def build_tile(header: Header, identity: bytes, tile: Tile) -> bytes:
     if tile.z_words is not None:
         crc = checkpoint_crc(header, identity, tile.index, tile.words[: tile.z_words * WORD])
         checkpoint = {"z_words": tile.z_words, "crc": crc}
-    fields = {"checkpoint": checkpoint, "earlier": tile.earlier, "digest": tile.digest, "words": tile.words}
-    return bytes(TILE.build(fields, checkpoints=header.checkpoints, mode=header.mode))
+    digests = (*tile.earlier, tile.digest)
+    fields = {
+        "checkpoint": checkpoint,
+        "earlier": tile.earlier,
+        "digest": tile.digest,
+        "sums": [
+            piece_sum(header, identity, tile.index, number, digests, tile.words[start:end])
+            for number, (start, end) in enumerate(pieces(header, len(tile.words), tile.z_words))
+        ],
+        "words": tile.words,
+    }
+    return bytes(TILE.build(fields, **_tile_context(header)))
+
+
+def _tile_context(header: Header) -> dict[str, int]:
+    """What the structure of a TILE hangs on."""
+    return {"checkpoints": header.checkpoints, "mode": header.mode, "y_checkpoints": header.y_checkpoints}
 
 
 def parse_tile(header: Header, identity: bytes, index: int, payload: bytes) -> Tile | None:
     """Read a TILE payload whose CRC holds; None where it still breaks section 6 (its writer is at fault)."""
     try:
-        fields = TILE.parse(payload, checkpoints=header.checkpoints, mode=header.mode)
+        fields = TILE.parse(payload, **_tile_context(header))
     except c.ConstructError:
         return None
     size = len(fields.words)
@@ -270,19 +298,58 @@ def parse_tile(header: Header, identity: bytes, index: int, payload: bytes) -> T
     return Tile(index, fields.words, fields.digest, z_words, earlier)
 
 
-def salvage_z(header: Header, identity: bytes, index: int, payload: bytes) -> bytes | None:
-    """The words up to the seam of a damaged TILE payload (which may be cut short), if its checkpoint proves them."""
-    if not header.checkpoints or index >= header.tiles:
+def salvage_tile(
+    header: Header, identity: bytes, index: int, payload: bytes, length: int | None = None
+) -> Salvage | None:
+    """What a damaged TILE payload, of which not all of the `length` bytes may be there, proves of its rANS string.
+
+    The words up to the seam by the checkpoint, then piece after piece of y by its sum, up to the first that fails. None
+    where not even z is proven, or without z not one piece.
+    """
+    if index >= header.tiles:
         return None
     try:
-        fields = TILE.parse(payload, checkpoints=header.checkpoints, mode=header.mode)
+        fields = TILE.parse(payload, **_tile_context(header))
     except c.ConstructError:
         return None
-    prefix = fields.words[: fields.checkpoint.z_words * WORD]
-    whole = STATE_WORDS <= fields.checkpoint.z_words == len(prefix) // WORD
-    if whole and checkpoint_crc(header, identity, index, prefix) == fields.checkpoint.crc:
-        return bytes(prefix)
-    return None
+    words = fields.words
+    z_words = fields.checkpoint.z_words if fields.checkpoint else None
+    proven = 0
+    if z_words is not None:
+        proven = z_words * WORD
+        if z_words < STATE_WORDS or len(words) < proven:
+            return None
+        if checkpoint_crc(header, identity, index, words[:proven]) != fields.checkpoint.crc:
+            return None
+    kept = 0
+    digests = (*(fields.earlier or ()), fields.digest)
+    missing = 0 if length is None else length - len(payload)
+    for number, (start, end) in enumerate(pieces(header, len(words) + missing, z_words)):
+        right = piece_sum(header, identity, index, number, digests, words[start:end])
+        if end > len(words) or right != fields.sums[number]:
+            break
+        kept, proven = kept + 1, end
+    if z_words is None and not kept:
+        return None
+    return Salvage(index, bytes(words[:proven]), fields.digest, z_words, digests[:-1], kept)
+
+
+def pieces(header: Header, size: int, z_words: int | None) -> list[tuple[int, int]]:
+    """Where the pieces of a rANS string of `size` bytes lie that have a sum: equal ones but for rounding, from the seam
+    on (without z from the start); what follows them is covered by the packet's CRC-32C alone."""
+    first = (z_words or 0) * WORD
+    words = max(0, (size - first) // WORD)
+    step = -(-words // (header.y_checkpoints + 1)) * WORD
+    bounds = [min(first + number * step, first + words * WORD) for number in range(header.y_checkpoints + 1)]
+    return list(pairwise(bounds))
+
+
+def piece_sum(header: Header, identity: bytes, index: int, number: int, digests: Iterable[int], piece: bytes) -> int:
+    """CRC-16 over the digests' seed, stream id, tile index (u32), piece number (u32), the digests (u32 each, as
+    they stand) and the piece's words."""
+    place = struct.pack("<II", index, number)
+    stored = b"".join(struct.pack("<I", digest) for digest in digests)
+    return crc16(digest_seed(header.parameters_digest, header.quality) + identity + place + stored + piece)
 
 
 def digest_seed(parameters_digest: bytes, quality: int) -> bytes:

@@ -13,6 +13,8 @@ MINOR = 0
 MAX_PIXELS = 1 << 28
 #: A tile is decoded as a whole, so its side is limited: memory hangs on it.
 MAX_TILE = 4096
+#: Of each tile, inside y.
+MAX_Y_CHECKPOINTS = 15
 #: Repair symbols for each source symbol.
 MAX_PARITY = 4
 
@@ -96,7 +98,8 @@ class Header(TileLayout):
         parameters_digest: 16 bytes; names the entropy networks and CDF tables (spec/model.md, section 6).
         synthesis_digest: 16 bytes; names the synthesis transform.
         quality: index of the gain, in models of variable rate.
-        checkpoints: how many checkpoints each tile carries (0 for factorized priors, else 1).
+        checkpoints: how many checkpoints each tile carries behind z (0 for factorized priors, else 1).
+        y_checkpoints: how many more inside y.
         metadata_packets: how many METADATA packets belong to the stream.
         parity: repair symbols for each thousand source symbols; 0 for a stream without PARITY packets.
         model_name: an untrusted hint for messages, at most 64 bytes in UTF-8.
@@ -109,6 +112,7 @@ class Header(TileLayout):
     colour: Colour = Colour.RGB
     checkpoints: int = 1
     quality: int = 0
+    y_checkpoints: int = 0
     metadata_packets: int = 0
     parity: int = 0
     model_name: str = ""
@@ -191,10 +195,18 @@ Event = Packet | DamagedPacket | Gap
 
 @dataclass(frozen=True)
 class Salvage:
-    """What is left of a damaged tile: the words up to the seam, proven by the checkpoint. z can be decoded."""
+    """What is left of a damaged tile: the first words of its string, proven by its checkpoints.
+
+    `words` end at the seam, or behind `pieces` pieces of y. The digests are those stored; only where there are pieces
+    are they proven as well. `z_words` as in Tile.
+    """
 
     index: int
     words: bytes
+    digest: int
+    z_words: int | None
+    earlier: tuple[int, ...]
+    pieces: int
 
 
 @dataclass(frozen=True)

@@ -211,12 +211,13 @@ class _Reader:
                     self._add_damage(Rule.PACKET_CRC, f"a damaged {kind_name(kind)} packet", damage)
             elif number not in tiles and number < header.tiles:
                 payload = self.data[damage.payload_start : damage.payload_end]
-                words = layout.salvage_z(header, identity, number, payload)
-                if words is not None:
-                    salvaged[number] = Salvage(number, words)
+                length = damage.payload_end - damage.payload_start
+                salvage = layout.salvage_tile(header, identity, number, payload, length)
+                if salvage is not None:
+                    salvaged[number] = salvage
                 cut = damage.payload_end + layout.PAYLOAD_CRC_BYTES > len(self.data)
                 what = "the file ends inside the tile" if cut else "a CRC fails"
-                left = "; its z is salvaged" if words is not None else ""
+                left = _left(salvage, header)
                 guess = _guess(corrected.get(number, ()))
                 self._add_damage(Rule.TILE_CRC, what + left + guess, damage, number)
         return salvaged
@@ -289,7 +290,7 @@ class _Reader:
         header: Header,
         found: Found,
         tiles: Mapping[int, Tile],
-        salvaged: Collection[int],
+        salvaged: Mapping[int, Salvage],
         corrected: Collection[int],
     ) -> tuple[tuple[TileReport, ...], int]:
         damaged = {number: item for (kind, number), item in found.damaged.items() if kind == Kind.TILE}
@@ -306,8 +307,18 @@ class _Reader:
             elif index in damaged:
                 size = damaged[index].payload_end + layout.PAYLOAD_CRC_BYTES - damaged[index].offset
                 offset = damaged[index].offset
-                left = index in salvaged, index in corrected
-                reports.append(TileReport(index, TileState.DAMAGED, offset, size, *left))
+                left = salvaged.get(index)
+                reports.append(
+                    TileReport(
+                        index,
+                        TileState.DAMAGED,
+                        offset,
+                        size,
+                        z_salvaged=left is not None and left.z_words is not None,
+                        y_salvaged=left.pieces if left else 0,
+                        correctable=index in corrected,
+                    )
+                )
             else:
                 reports.append(TileReport(index, TileState.MISSING))
                 self.findings.add(Rule.TILE_MISSING, "no packet of this tile was found", tile=index)
@@ -372,6 +383,15 @@ class _Reader:
 
     def _add_gap(self, start: int, end: int) -> None:
         self.findings.add(Rule.GAP, "bytes of no intact packet", start, end)
+
+
+def _left(salvage: Salvage | None, header: Header) -> str:
+    if salvage is None:
+        return ""
+    parts = ["its z"] if salvage.z_words is not None else []
+    if salvage.pieces:
+        parts.append(f"{salvage.pieces} of {header.y_checkpoints + 1} parts of y")
+    return f"; salvaged: {' and '.join(parts)}"
 
 
 def _guess(candidates: Sequence[Candidate]) -> str:

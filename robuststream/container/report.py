@@ -85,8 +85,9 @@ class Finding:
 class TileReport:
     """One tile. `offset` and `size` are of its packet, in bytes; None where no packet header was found.
 
-    `z_salvaged` says that the checkpoint proves the hyperprior's part of a damaged tile, `correctable` that one or two
-    flipped bits would explain the damage, which only a decode can prove.
+    Of a damaged tile `z_salvaged` says that the checkpoint proves the hyperprior's part, `y_salvaged` how many of the
+    header's `y_checkpoints` prove the first parts of y, `correctable` that one or two flipped bits would explain the
+    damage, which only a decode can prove.
     `outcome` is None until a decode.
     """
 
@@ -95,6 +96,7 @@ class TileReport:
     offset: int | None = None
     size: int | None = None
     z_salvaged: bool = False
+    y_salvaged: int = 0
     correctable: bool = False
     outcome: Outcome | None = None
 

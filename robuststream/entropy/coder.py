@@ -19,7 +19,7 @@ Symbols = npt.NDArray[np.int32]
 Rows = npt.NDArray[np.uint16]
 
 REASONS = {
-    rans.ENDED: "only z survived",
+    rans.ENDED: "only a part of the tile survived",
     rans.SEAM: "z does not end at the seam",
     rans.TRUNCATED: "the rANS words end too soon",
     rans.ESCAPE: "an escaped value of more than 7 digits",
@@ -45,12 +45,11 @@ class TileEncoder:
         self._rows: list[Rows] = []
         self._marks: list[int] = []
 
-    def code(self, rows: Rows, symbols: Symbols) -> Symbols:
-        """Take one step: uint16 and int32 (T, n). Returns the symbols, as the decoder will."""
+    def code(self, rows: Rows, symbols: Symbols) -> None:
+        """Take one step: uint16 and int32 (T, n)."""
         _check(rows, self._tables)
         self._symbols.append(symbols)
         self._rows.append(rows)
-        return symbols
 
     def mark(self) -> None:
         self._marks.append(sum(step.shape[1] for step in self._symbols))
@@ -88,6 +87,7 @@ class TileDecoder:
         strings: a rANS string for each tile.
         until_mark: tiles whose string ends at the mark; behind it they only yield zeros.
         marks: the number of words at which each string must meet its mark; None where that is not known.
+        partial: tiles whose string breaks off somewhere behind the mark: they end there, without an error.
     """
 
     def __init__(
@@ -96,11 +96,15 @@ class TileDecoder:
         strings: Sequence[bytes],
         until_mark: Sequence[bool],
         marks: Sequence[int | None] | None = None,
+        partial: Sequence[bool] | None = None,
     ) -> None:
         tiles = len(strings)
         self._tables = tables
         self._marks = np.array([-1 if mark is None else mark for mark in marks or [None] * tiles], np.int64)
         self._until_mark = np.array(until_mark, bool)
+        self._partial = np.array(partial or [False] * tiles, bool)
+        #: Tiles that may run out of words now.
+        self._may_end = self._partial & (self._marks < 0)
         pieces = [np.frombuffer(string, "<u4", len(string) // 4) for string in strings]
         self._bounds = np.concatenate(([0], np.cumsum([len(piece) for piece in pieces]))).astype(np.int64)
         self._words = np.concatenate([*pieces, np.zeros(0, "<u4")]).astype(np.uint32)
@@ -119,9 +123,11 @@ class TileDecoder:
             self._words, self._bounds, self._states, self._positions, self.status, rows,
             tables.cdf, tables.starts, tables.lengths, tables.offsets, tables.lookup, symbols,
         )  # fmt: skip
+        self.status[self._may_end & (self.status == rans.TRUNCATED)] = rans.ENDED
         return symbols
 
     def mark(self) -> None:
+        self._may_end = self._partial & (self.status == rans.OK)
         missed = (self._marks >= 0) & (self._positions - self._bounds[:-1] != self._marks)
         self.status[missed & (self.status == rans.OK)] = rans.SEAM
         self.stop(self._until_mark)

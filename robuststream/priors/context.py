@@ -20,7 +20,7 @@ from robuststream.priors.walk import Runner, Select, Walk
 GATHERED = 1 << 23
 #: The largest kernel of a context prediction.
 MAX_SIDE = 15
-#: Rows and columns, int64 (P,) each, of the places a step codes, in coding order.
+#: Rows and columns, int64 (P,) each, of the places a step codes, in element order.
 Places = tuple[Tensor, Tensor]
 
 

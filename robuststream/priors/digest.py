@@ -9,10 +9,10 @@ from robuststream.checksum import crc32c
 
 
 class ContextDigest:
-    """CRC-32C, per tile, over the seed and then each coding step's parameters in coding order.
+    """CRC-32C, per tile, over the seed and then each coding step's parameters in element order.
 
     The seed names the model and the quality index. A step adds its CDF rows as little-endian u16, then, in exact mode,
-    its means as little-endian i32, each in coding order.
+    its means as little-endian i32, each in element order.
     """
 
     def __init__(self, seed: bytes, tiles: int) -> None:

@@ -20,7 +20,7 @@ CHUNKS = ((SCALES, MEANS), (MEANS, SCALES), (SCALES,))
 
 @dataclass(frozen=True)
 class Parameters:
-    """What elements are coded with: tensors of one shape, coding order being their memory order when coded."""
+    """What elements are coded with: tensors of one shape, element order being their memory order when coded."""
 
     rows: Tensor
     means: Tensor
@@ -36,7 +36,8 @@ class Parameters:
         def doubts(tolerance: float) -> Tensor:
             return self.gaussian.doubtful(self.scales, self.rows, tolerance).reshape(self.rows.shape[0], -1)
 
-        return walk.code("y", part, self.rows, self.means, doubts, self.gaussian.quantiser(self.scales))
+        quantiser = self.gaussian.quantiser(self.scales)
+        return walk.code("y", part, self.rows, self.means, doubts, quantiser, by_scale=True)
 
 
 class Gaussian:

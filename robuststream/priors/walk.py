@@ -32,6 +32,7 @@ from robuststream.priors.repair import repaired_rows
 
 Select = Callable[[Tensor], Tensor]
 Rows = npt.NDArray[np.uint16]
+Places = npt.NDArray[np.intp]
 #: An exact network, or a native one: integers (or real numbers) in units of 2^-12 to the same, float64.
 Runner = Callable[[Tensor], Tensor]
 #: Given a tolerance, rows (T, n) that elements might have had at the encoder.
@@ -50,6 +51,11 @@ def everything(latent: Tensor) -> Tensor:
 def integers(latents: Tensor) -> Tensor:
     """float64 at 2^-12 to int32: what is an integer already in exact mode, rounded in native mode."""
     return torch.round(latents).to(torch.int32)
+
+
+def largest_first(rows: Rows) -> Places:
+    """In which order elements are coded whose rows (T, n) are those of scales: falling, equal ones in element order."""
+    return np.argsort(np.uint16(0xFFFF) - rows, axis=1, kind="stable")
 
 
 class Prior(Protocol):
@@ -95,16 +101,19 @@ class Walk(ABC):
         means: Tensor,
         doubts: Doubts | None = None,
         quantiser: Quantiser = WHOLE,
+        by_scale: bool = False,
     ) -> Tensor:
         """Take one step.
 
         Args:
             latent: "y" or "z".
             select: picks this step's part, (T, ...), out of the whole latent.
-            rows: CDF row of each element, integers (T, ...); the coding order is its memory order.
+            rows: CDF row of each element, integers (T, ...); element order is its memory order.
             means: in units of 2^-12 (T, ...): integers in exact mode.
             doubts: what else the rows may be, for repair in native mode.
             quantiser: what symbols stand for; steps of 1 where not given.
+            by_scale: rows are those of scales, and symbols are coded from the largest scale down: what comes first is
+                worth most, so a string that breaks off keeps it. Else coding order is element order.
 
         Returns:
             The latents, such as sat(symbol * 2^12 + mean), float64 (T, ...): integers in exact mode.
@@ -116,7 +125,8 @@ class Walk(ABC):
             self.digest.update(row_array, mean_array.to(torch.int32).numpy())
         else:
             row_array = self._native_step(latent, row_array, doubts)
-        symbols = self._symbols(latent, select, row_array, mean_array, quantiser)
+        order = largest_first(row_array) if by_scale else None
+        symbols = self._symbols(latent, select, row_array, mean_array, quantiser, order)
         return quantiser.values(torch.from_numpy(symbols).double(), mean_array).reshape(shape)
 
     def _native_step(self, latent: str, rows: Rows, doubts: Doubts | None) -> Rows:
@@ -141,9 +151,9 @@ class Walk(ABC):
 
     @abstractmethod
     def _symbols(
-        self, latent: str, select: Select, rows: Rows, means: Tensor, quantiser: Quantiser
+        self, latent: str, select: Select, rows: Rows, means: Tensor, quantiser: Quantiser, order: Places | None
     ) -> npt.NDArray[np.int32]:
-        """This step's symbols, int32 (T, n)."""
+        """This step's symbols, int32 (T, n), in element order; `order` says in which they are coded."""
 
 
 class EncodingWalk(Walk):
@@ -176,10 +186,15 @@ class EncodingWalk(Walk):
         return rows
 
     def _symbols(
-        self, latent: str, select: Select, rows: Rows, means: Tensor, quantiser: Quantiser
+        self, latent: str, select: Select, rows: Rows, means: Tensor, quantiser: Quantiser, order: Places | None
     ) -> npt.NDArray[np.int32]:
         target = select(self._targets[latent]).reshape(self.tiles, -1).double()
-        return self.coder.code(rows, quantiser.symbols(target, means).to(torch.int32).numpy())
+        symbols = quantiser.symbols(target, means).to(torch.int32).numpy()
+        if order is None:
+            self.coder.code(rows, symbols)
+        else:
+            self.coder.code(np.take_along_axis(rows, order, axis=1), np.take_along_axis(symbols, order, axis=1))
+        return symbols
 
     def checkpoint(self) -> None:
         self.coder.mark()
@@ -187,15 +202,20 @@ class EncodingWalk(Walk):
 
 @dataclass(frozen=True)
 class TileData:
-    """What a decoder has of one tile. `digest` is None where the string ends with z, after `z_words` words.
+    """What a decoder has of one tile.
 
-    `earlier` are the digests before the last, in native mode.
+    Attributes:
+        words: the rANS string, or the part of it that is proven.
+        digest, earlier: the stored digests, `earlier` in native mode only; None where only z is to be decoded.
+        z_words: where the seam is.
+        partial: words are missing at the end. Symbols are decoded as far as the words tell them.
     """
 
     words: bytes
     digest: int | None
     z_words: int | None = None
     earlier: tuple[int, ...] = ()
+    partial: bool = False
 
 
 def z_only(words: bytes) -> TileData:
@@ -204,7 +224,7 @@ def z_only(words: bytes) -> TileData:
 
 
 class DecodingWalk(Walk):
-    """Decodes symbols. Where a tile has none left they are zeros, and its latents the means: y is concealed."""
+    """Decodes symbols. Where a tile has none left they are zeros, and its latents the means: these are concealed."""
 
     def __init__(
         self,
@@ -216,7 +236,10 @@ class DecodingWalk(Walk):
         super().__init__(tables, seed, len(tiles), native_steps)
         self._data = tiles
         strings, seams = [tile.words for tile in tiles], [tile.z_words for tile in tiles]
-        self.coder = TileDecoder(tables, strings, [tile.digest is None for tile in tiles], seams)
+        # In native mode only a step's own digest says that its symbols are the encoder's.
+        each = native_steps is None or native_steps <= MAX_DIGESTS
+        until_mark = [tile.digest is None or (tile.partial and not each) for tile in tiles]
+        self.coder = TileDecoder(tables, strings, until_mark, seams, [tile.partial for tile in tiles])
         self._stored = [(*tile.earlier, tile.digest) for tile in tiles]
         self._groups = 0
         self._desynced = np.zeros(len(tiles), bool)
@@ -228,7 +251,8 @@ class DecodingWalk(Walk):
         self._groups += 1
         for tile, stored in enumerate(self._stored):
             wanted = stored[number] if number < len(stored) else None
-            if self._data[tile].digest is None or self._desynced[tile] or wanted == self.digest.values[tile]:
+            ended = self._data[tile].digest is None or self.coder.status[tile] == rans.ENDED
+            if ended or self._desynced[tile] or wanted == self.digest.values[tile]:
                 continue
             if wanted is None or not self._repair(tile, rows, before[tile], wanted, doubts):
                 self._desynced[tile] = True
@@ -248,9 +272,13 @@ class DecodingWalk(Walk):
         return True
 
     def _symbols(
-        self, latent: str, select: Select, rows: Rows, means: Tensor, quantiser: Quantiser
+        self, latent: str, select: Select, rows: Rows, means: Tensor, quantiser: Quantiser, order: Places | None
     ) -> npt.NDArray[np.int32]:
-        return self.coder.code(rows)
+        if order is None:
+            return self.coder.code(rows)
+        symbols = np.empty(rows.shape, np.int32)
+        np.put_along_axis(symbols, order, self.coder.code(np.take_along_axis(rows, order, axis=1)), axis=1)
+        return symbols
 
     def checkpoint(self) -> None:
         self.coder.mark()
@@ -271,5 +299,5 @@ class DecodingWalk(Walk):
         return self._native_steps is not None and len(self._stored[tile]) != self._groups
 
 
-Z_ONLY = REASONS[rans.ENDED]
+ENDED = REASONS[rans.ENDED]
 DESYNC = "the entropy parameters differ from those the encoder used"

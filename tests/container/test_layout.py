@@ -255,7 +255,7 @@ def test_tile_without_checkpoint_written_out():
     header, tile = sample_header(checkpoints=0), Tile(4, WORDS, 0xCAFEBABE)
     assert layout.build_tile(header, IDENTITY, tile) == PAYLOAD[5:]
     assert layout.parse_tile(header, IDENTITY, 4, PAYLOAD[5:]) == tile
-    assert layout.salvage_z(header, IDENTITY, 4, PAYLOAD[5:]) is None
+    assert layout.salvage_tile(header, IDENTITY, 4, PAYLOAD[5:]) is None
 
 
 def seam(z_words: int, words: bytes = WORDS) -> bytes:
@@ -285,7 +285,7 @@ def test_tile_that_breaks_the_rules_is_none(payload):
 
 def test_tile_of_another_place_stream_or_model_is_none():
     other_model = sample_header(parameters_digest=SYNTHESIS)
-    for parse in (layout.parse_tile, layout.salvage_z):
+    for parse in (layout.parse_tile, layout.salvage_tile):
         assert parse(sample_header(), IDENTITY, 4, PAYLOAD) is not None
         assert parse(sample_header(), IDENTITY, 5, PAYLOAD) is None
         assert parse(sample_header(), b"\x01\x02\x03\x05", 4, PAYLOAD) is None
@@ -299,15 +299,15 @@ def test_any_tile_bytes_end_in_the_tile_or_none(junk, keep):
     tile = layout.parse_tile(sample_header(), IDENTITY, 4, payload)
     if tile is not None:
         assert layout.build_tile(sample_header(), IDENTITY, tile) == payload
-    words = layout.salvage_z(sample_header(), IDENTITY, 4, payload)
-    assert words is None or words == WORDS[:12]
+    left = layout.salvage_tile(sample_header(), IDENTITY, 4, payload)
+    assert left is None or left.words == WORDS[:12]
 
 
 def test_salvage_needs_the_bytes_up_to_the_seam_and_no_more():
     needed = 1 + 4 + 4 + 12
     for end in range(len(PAYLOAD) + 1):
-        found = layout.salvage_z(sample_header(), IDENTITY, 4, PAYLOAD[:end])
-        assert found == (WORDS[:12] if end >= needed else None), end
+        found = layout.salvage_tile(sample_header(), IDENTITY, 4, PAYLOAD[:end])
+        assert (found and found.words) == (WORDS[:12] if end >= needed else None), end
 
 
 def test_salvage_survives_any_flip_behind_the_seam_and_none_before():
@@ -317,9 +317,81 @@ def test_salvage_survives_any_flip_behind_the_seam_and_none_before():
     for bit in range(8 * len(PAYLOAD)):
         flipped = bytearray(PAYLOAD)
         flipped[bit // 8] ^= 1 << bit % 8
-        found = layout.salvage_z(sample_header(), IDENTITY, 4, bytes(flipped))
+        found = layout.salvage_tile(sample_header(), IDENTITY, 4, bytes(flipped))
         survives = bit >= 8 * needed or bit in digest
-        assert found == (WORDS[:12] if survives else None), bit
+        assert (found and found.words) == (WORDS[:12] if survives else None), bit
+
+
+# Eight words of y behind a seam of 3, in three parts by two checkpoints: 3, 3 and 2 words.
+LONG = WORDS[:12] + bytes(range(100, 132))
+PARTS = {2: (LONG[12:24], LONG[24:36]), 15: tuple(LONG[n : n + 4] for n in range(12, 44, 4)) + (b"",) * 7}
+
+
+def summed(count: int, digests: bytes = struct.pack("<I", 0xCAFEBABE)) -> bytes:
+    """The sums of section 6, written out."""
+    place = [struct.pack("<II", 4, number) for number in range(count)]
+    parts = zip(place, PARTS[count], strict=True)
+    return b"".join(struct.pack("<H", slow_crc16(DIGEST + IDENTITY + at + digests + part)) for at, part in parts)
+
+
+@pytest.mark.parametrize("count", PARTS)
+def test_tile_with_checkpoints_in_y_written_out(count):
+    header = sample_header(y_checkpoints=count)
+    payload = seam(3, b"")[:9] + summed(count) + LONG
+    payload = payload[:1] + struct.pack("<I", SEAM_CRC) + payload[5:]
+    tile = Tile(4, LONG, 0xCAFEBABE, z_words=3)
+    assert layout.build_tile(header, IDENTITY, tile) == payload
+    assert layout.parse_tile(header, IDENTITY, 4, payload) == tile
+
+
+def test_what_stands_before_damage_in_y_is_salvaged_up_to_the_last_checkpoint():
+    header = sample_header(y_checkpoints=2)
+    payload = layout.build_tile(header, IDENTITY, Tile(4, LONG, 0xCAFEBABE, z_words=3))
+    begin = len(payload) - len(LONG)
+    for at in range(len(payload)):
+        left = layout.salvage_tile(header, IDENTITY, 4, payload[:at] + bytes([payload[at] ^ 0x40]) + payload[at + 1 :])
+        if at < 5 or begin <= at < begin + 12:
+            assert left is None, at
+            continue
+        # The digest and the first sum are part of what proves the first piece.
+        pieces = 0 if at < begin - 2 else 1 if at < begin else min(2, (at - begin - 12) // 12)
+        assert (left.pieces, left.words) == (pieces, LONG[: 12 + 12 * pieces]), at
+        assert not pieces or (left.digest, left.z_words, left.earlier) == (0xCAFEBABE, 3, ())
+
+
+def test_a_tile_cut_short_keeps_the_pieces_that_are_there():
+    header = sample_header(y_checkpoints=2)
+    payload = layout.build_tile(header, IDENTITY, Tile(4, LONG, 0xCAFEBABE, z_words=3))
+    begin = len(payload) - len(LONG)
+    for end in range(begin + 12, len(payload)):
+        left = layout.salvage_tile(header, IDENTITY, 4, payload[:end], len(payload))
+        assert left.pieces == min(2, (end - begin - 12) // 12), end
+
+
+def test_the_first_pieces_of_a_tile_without_z_are_salvaged():
+    header = sample_header(checkpoints=0, y_checkpoints=2)
+    payload = layout.build_tile(header, IDENTITY, Tile(4, LONG, 0xCAFEBABE))
+    step = 4 * 4  # 11 words in three parts
+    for at in range(len(payload)):
+        left = layout.salvage_tile(header, IDENTITY, 4, payload[:at] + bytes([payload[at] ^ 1]) + payload[at + 1 :])
+        pieces = 0 if at < 6 else 1 if at < 8 else min(2, (at - 8) // step)
+        assert (left and left.words) == (LONG[: pieces * step] if pieces else None), at
+
+
+def test_a_piece_of_another_place_stream_model_or_quality_is_not_taken():
+    header = sample_header(checkpoints=0, y_checkpoints=2)
+    payload = layout.build_tile(header, IDENTITY, Tile(4, LONG, 0xCAFEBABE))
+    others = {
+        "place": (header, IDENTITY, 5),
+        "stream": (header, b"\x01\x02\x03\x05", 4),
+        "model": (replace(header, parameters_digest=SYNTHESIS), IDENTITY, 4),
+        "quality": (replace(header, quality=1), IDENTITY, 4),
+    }
+    assert layout.salvage_tile(header, IDENTITY, 4, payload).pieces == 2
+    for what, (other, identity, index) in others.items():
+        assert layout.salvage_tile(other, identity, index, payload) is None, what
+    swapped = payload[:8] + payload[24:40] + payload[8:24] + payload[40:]
+    assert layout.salvage_tile(header, IDENTITY, 4, swapped) is None
 
 
 # --- INDEX, METADATA ------------------------------------------------------------------------------------------------

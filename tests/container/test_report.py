@@ -28,6 +28,7 @@ def test_json_form_is_plain_and_complete():
         "colour": "grey",
         "checkpoints": 1,
         "quality": 0,
+        "y_checkpoints": 0,
         "metadata_packets": 0,
         "parity": 0,
         "model_name": "käse",
@@ -43,9 +44,9 @@ def test_json_form_is_plain_and_complete():
     assert document["entropy_bytes"] == sum(len(tile.words) for tile in tiles)
     assert (document["findings"], document["findings_left_out"], document["other_streams"]) == ([], 0, [])
     first = document["tiles"][0]
-    assert first.keys() == {"index", "state", "offset", "size", "z_salvaged", "correctable", "outcome"}
-    left = first["z_salvaged"], first["correctable"]
-    assert (first["state"], *left, first["outcome"]) == ("intact", False, False, None)
+    assert first.keys() == {"index", "state", "offset", "size", "z_salvaged", "y_salvaged", "correctable", "outcome"}
+    left = first["z_salvaged"], first["y_salvaged"], first["correctable"]
+    assert (first["state"], *left, first["outcome"]) == ("intact", False, 0, False, None)
 
 
 def test_json_form_of_a_damaged_decode():

@@ -27,7 +27,7 @@ def random_steps(rng, tables, tiles: int, sizes: list[int]):
 def encode(tables, tiles: int, steps, mark_after: set[int]):
     encoder = TileEncoder(tables, tiles)
     for number, (rows, symbols) in enumerate(steps):
-        assert encoder.code(rows, symbols) is symbols
+        encoder.code(rows, symbols)
         if number in mark_after:
             encoder.mark()
     return encoder.finish()
@@ -104,6 +104,35 @@ def test_only_some_tiles_end_at_the_mark():
     assert (decoded[[0, 2]] == steps[1][1][[0, 2]]).all()
     assert not decoded[1].any()
     assert decoder.complete().tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("mark", [True, False])
+def test_a_partial_tile_ends_where_its_words_do(mark):
+    """Every length: the symbols decoded are the encoder's, and without words for z the tile has failed."""
+    rng = np.random.default_rng(11)
+    tables = random_tables(rng, 4)
+    steps = random_steps(rng, tables, 1, [20, 60, 30])
+    (coded,) = encode(tables, 1, steps, {0})
+    all_symbols = np.concatenate([symbols[0] for _, symbols in steps])
+    seam = coded.marks[0]
+    before = 0
+    for end in range(2, len(coded.words) // 4):
+        decoder = TileDecoder(tables, [coded.words[: 4 * end]], [False], [seam if mark else None], [True])
+        decoded = [decoder.code(steps[0][0])[0]]
+        if mark:
+            decoder.mark()
+        decoded += [decoder.code(rows)[0] for rows, _ in steps[1:]]
+        if mark and end < seam:
+            assert decoder.status.tolist() in ([rans.TRUNCATED], [rans.SEAM])
+            continue
+        assert decoder.status.tolist() == [rans.ENDED], end
+        together = np.concatenate(decoded)
+        right = together == all_symbols
+        kept = int(np.argmin(right)) if not right.all() else len(right)
+        assert kept >= before
+        assert not together[kept:].any()
+        before = kept
+    assert before > 90
 
 
 def test_stopped_tiles_yield_zeros_and_keep_their_fault():

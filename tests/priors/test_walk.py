@@ -21,7 +21,7 @@ from robuststream.networks.graph import Network
 from robuststream.priors.factorized import Factorized
 from robuststream.priors.gaussian import CHUNKS, Gaussian
 from robuststream.priors.hyperprior import Hyperprior, Parallel
-from robuststream.priors.walk import DESYNC, Z_ONLY, DecodingWalk, EncodingWalk, TileData, everything, z_only
+from robuststream.priors.walk import DESYNC, ENDED, DecodingWalk, EncodingWalk, TileData, everything, z_only
 from tests.helpers import random_tables, slow_crc32c, slow_rans
 from tests.networks import oracle
 
@@ -104,8 +104,8 @@ def nearest_symbols(target: np.ndarray, means: np.ndarray) -> np.ndarray:
     return np.array(symbols, np.int64).reshape(target.shape)
 
 
-def by_the_rules(prior_means: bool, targets: dict[str, torch.Tensor], tables: CdfTables):
-    """For each tile: y_hat, rANS string, digest."""
+def steps_by_the_rules(prior_means: bool, targets: dict[str, torch.Tensor]):
+    """For each tile the two steps, z and y: symbols, rows and means."""
     medians = np.array([0, 1500, -70000])[:, None, None]
     for tile in range(len(targets["y"])):
         z, y = targets["z"][tile].numpy(), targets["y"][tile].numpy()
@@ -116,10 +116,23 @@ def by_the_rules(prior_means: bool, targets: dict[str, torch.Tensor], tables: Cd
         scales, means = (output[:CHANNELS], output[CHANNELS:]) if prior_means else (output, np.zeros_like(output))
         y_rows = sum((scales > threshold).astype(int) for threshold in THRESHOLDS)
         y_symbols = nearest_symbols(y, means)
+        yield (z_symbols, z_rows, z_means), (y_symbols, y_rows, means)
+
+
+def highest_first(rows: np.ndarray) -> list[int]:
+    """Places from the highest row down; Python's sort keeps the order of equal ones."""
+    return sorted(range(rows.size), key=lambda place: -int(rows.ravel()[place]))
+
+
+def by_the_rules(prior_means: bool, targets: dict[str, torch.Tensor], tables: CdfTables):
+    """For each tile: y_hat, rANS string, digest."""
+    for (z_symbols, z_rows, z_means), (y_symbols, y_rows, means) in steps_by_the_rules(prior_means, targets):
         parameters = NAME
         for rows, centre in ((z_rows, z_means), (y_rows, means)):
             parameters += struct.pack(f"<{rows.size}H", *rows.ravel()) + struct.pack(f"<{rows.size}i", *centre.ravel())
-        symbols, rows = (np.concatenate([a.ravel(), b.ravel()]) for a, b in ((z_symbols, y_symbols), (z_rows, y_rows)))
+        falling = highest_first(y_rows)
+        symbols = np.concatenate([z_symbols.ravel(), y_symbols.ravel()[falling]])
+        rows = np.concatenate([z_rows.ravel(), y_rows.ravel()[falling]])
         yield y_symbols * ONE + means, slow_rans(symbols.tolist(), rows.tolist(), tables), slow_crc32c(parameters)
 
 
@@ -261,7 +274,7 @@ def test_a_faulty_tile_changes_no_other(coded):
 def test_a_tile_with_z_only_yields_the_means(coded):
     seam = coded.data[1].z_words
     decoded, walk = coded.decode([coded.data[0], z_only(coded.data[1].words[: 4 * seam]), coded.data[2]])
-    assert [walk.fault(tile) for tile in range(3)] == [None, Z_ONLY, None]
+    assert [walk.fault(tile) for tile in range(3)] == [None, ENDED, None]
     assert torch.equal(decoded[0], coded.y_hat[0])
     targets = random_targets(3)
     medians = np.array([0, 1500, -70000])[:, None, None]
@@ -270,6 +283,27 @@ def test_a_tile_with_z_only_yields_the_means(coded):
     means = oracle.run(hyper_synthesis(), z_hat[None])[0, CHANNELS:]
     assert (decoded[1].numpy() == means).all()
     assert len(np.unique(means)) > 10
+
+
+def test_a_tile_that_breaks_off_keeps_the_largest_scales(coded):
+    """Every length: a prefix of the coding order is the encoder's, the rest are the means."""
+    seam, words = coded.data[1].z_words, coded.data[1].words
+    means, _ = coded.decode([coded.data[0], z_only(words[: 4 * seam]), coded.data[2]])
+    _, rows, _ = list(steps_by_the_rules(True, random_targets(3)))[1][1]
+    falling = highest_first(rows)
+    kept_before = 0
+    for end in range(seam, len(words) // 4):
+        part = replace(coded.data[1], words=words[: 4 * end], partial=True)
+        decoded, walk = coded.decode([coded.data[0], part, coded.data[2]])
+        assert [walk.fault(tile) for tile in range(3)] == [None, ENDED, None]
+        right = (decoded[1] == coded.y_hat[1]).numpy().ravel()[falling]
+        concealed = (decoded[1] == means[1]).numpy().ravel()[falling]
+        kept = int(np.argmin(right)) if not right.all() else right.size
+        assert concealed[kept:].all(), end
+        assert kept >= kept_before, end
+        kept_before = kept
+        assert torch.equal(decoded[[0, 2]], coded.y_hat[[0, 2]])
+    assert kept_before > right.size // 2
 
 
 def test_z_only_counts_its_words():
@@ -327,7 +361,7 @@ def test_no_flipped_bit_before_the_seam_passes(coded):
 
 
 def test_every_fault_is_one_line(coded):
-    assert all(reason and "\n" not in reason for reason in (DESYNC, Z_ONLY, *REASONS.values()))
+    assert all(reason and "\n" not in reason for reason in (DESYNC, ENDED, *REASONS.values()))
 
 
 # --- Steps ----------------------------------------------------------------------------------------------------------
