@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bars import common, context, correction, exactness, large, native, parity, rate, scan, speed
+from bars import common, context, correction, exactness, large, native, parity, rate, reference, scan, speed
 
 BARS = {
     "exactness": exactness.exactness,
@@ -35,6 +35,7 @@ BARS = {
     "drift": native.drift,
     "parity": parity.parity_bar,
     "bit-correction": correction.bit_correction,
+    "reference": reference.reference,
 }
 
 
