@@ -15,7 +15,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bars import common, concealment, context, correction, exactness, large, native, parity, rate, scan, speed
+from bars import (
+    common,
+    concealment,
+    context,
+    correction,
+    exactness,
+    large,
+    native,
+    parity,
+    rate,
+    reference,
+    scan,
+    speed,
+)
 
 BARS = {
     "exactness": exactness.exactness,
@@ -36,6 +49,7 @@ BARS = {
     "parity": parity.parity_bar,
     "bit-correction": correction.bit_correction,
     "concealment": concealment.concealment,
+    "reference": reference.reference,
 }
 
 

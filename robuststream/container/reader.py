@@ -236,6 +236,8 @@ class _Reader:
             try:
                 fields = layout.METADATA.parse(packet.payload)
             except c.ConstructError:
+                fields = None
+            if fields is None or fields.part >= fields.parts:
                 self._add(Rule.METADATA, "the payload breaks the format's rules", packet)
                 continue
             if fields.part in blocks.get(fields.type, {}) or wanted.get(fields.type, fields.parts) != fields.parts:
@@ -246,7 +248,7 @@ class _Reader:
         whole = {
             kind: b"".join(parts[part] for part in sorted(parts))
             for kind, parts in blocks.items()
-            if len(parts) == wanted[kind] and max(parts) == wanted[kind] - 1
+            if len(parts) == wanted[kind]
         }
         for kind in blocks.keys() - whole.keys():
             self.findings.add(Rule.METADATA, f"the block of type {kind} is not whole: it is left out")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from robuststream.checksum import crc16
 from robuststream.container import correction, layout
-from robuststream.container.packets import Gap, Header, Kind
+from robuststream.container.packets import Gap, Header, Kind, Salvage
 from robuststream.container.reader import _Reader, read_stream
 from robuststream.container.report import Rule
 from tests.helpers import memory_below, packet, sample_header, varint
@@ -85,14 +85,14 @@ def test_damaged_packets_of_other_kinds_are_told_up_to_a_limit():
 def test_salvage_is_bounded(monkeypatch):
     """Damaged tiles nested in each other, each with a checkpoint over all that it claims."""
     seen = 0
-    salvage = layout.salvage_z
+    salvage = layout.salvage_tile
 
-    def counted(header: Header, identity: bytes, index: int, payload: bytes) -> bytes | None:
+    def counted(header: Header, identity: bytes, index: int, payload: bytes, length: int) -> Salvage | None:
         nonlocal seen
         seen += len(payload)
-        return salvage(header, identity, index, payload)
+        return salvage(header, identity, index, payload, length)
 
-    monkeypatch.setattr(layout, "salvage_z", counted)
+    monkeypatch.setattr(layout, "salvage_tile", counted)
     header = packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header(1 << 14, 1 << 14)))
     data = header + forged(Kind.TILE, 5000, behind=varint(1 << 17) + b"crc.")
     report = read_stream(data).report
