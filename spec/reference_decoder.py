@@ -204,10 +204,9 @@ class Header:
 
 def parse_header(payload: memoryview) -> Header:
     """`Broken` or `Refusal` where a reader must refuse the stream."""
-    cursor = Cursor(payload)
+    cursor, values, last = Cursor(payload), dict[str, Any](), -1
     major, minor = cursor.integer(1), cursor.integer(1)
     need(major == 1, f"this is version {major}.{minor}; version 1 is read (§5, §18)", Refusal)
-    values, last = dict[str, Any](), -1
     while cursor.place < len(payload):
         tag, size = cursor.varint(), cursor.varint()
         value = Cursor(cursor.take(size))
@@ -228,7 +227,7 @@ def parse_header(payload: memoryview) -> Header:
     for name, tag in (("width", 1), ("tile", 3), ("parameters_digest", 5), ("synthesis_digest", 7)):
         need(name in values, f"the header has no tag {tag} (§5)")
     header = Header(**values)
-    need(header.width > 0 and header.height > 0, "the picture has no pixels (§5)")
+    need(header.width * header.height > 0, "the picture has no pixels (§5)")
     need(header.width * header.height <= MOST_PIXELS, "the picture is too large (§10, declared sizes)", Refusal)
     return header
 
@@ -297,7 +296,7 @@ def join_metadata(payloads: list[memoryview]) -> dict[int, bytes]:
     for payload in payloads:
         cursor = Cursor(payload)
         try:
-            kind, part, count = cursor.varint(), cursor.varint(), cursor.varint()
+            kind, part, count = (cursor.varint() for _ in range(3))
         except Broken:
             continue
         # §11: where parts contradict each other, the first counts.
