@@ -19,9 +19,9 @@ from torch import Tensor
 from robuststream.concealment import fill_missing, pixel_mask
 from robuststream.container.packets import MAX_PARITY, MAX_PIXELS, MAX_TILE, MAX_Y_CHECKPOINTS, Header, Mode
 from robuststream.container.parity import require_raptorq
-from robuststream.container.reader import Stream
+from robuststream.container.reader import Stream, read_stream
 from robuststream.container.repair import Restored, read_restored, restore
-from robuststream.container.report import PROVEN, Outcome, StreamReport
+from robuststream.container.report import PROVEN, Outcome, Rule, StreamReport
 from robuststream.container.writer import write_stream
 from robuststream.errors import (
     ContextDesync,
@@ -182,7 +182,14 @@ class Decoded:
     report: StreamReport
 
 
-def decode(data: Source, model: Model | None = None, *, strict: bool = False, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode(
+    data: Source,
+    model: Model | None = None,
+    *,
+    strict: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    header_from: Source | None = None,
+) -> Decoded:
     """Decode a stream, damaged or not. One or two flipped bits in a tile are put right where the decode proves it; what
     is lost is concealed. Both are said in `mask` and `report`.
 
@@ -193,29 +200,39 @@ def decode(data: Source, model: Model | None = None, *, strict: bool = False, ma
         model: the model that encoded it; found by the digest in the stream when None.
         strict: raise instead of concealing.
         max_pixels: larger declared pictures are refused before anything is allocated.
+        header_from: another stream of the same size, tile side, model and settings, whose header is taken where every
+            HEADER of this one is gone. Tiles prove that they fit it; unless all are there and the stream id proves the
+            header too, they are `unproven`: size and place are the other stream's. (spec/format.md, section 10.2)
 
     Raises:
         NotARobustStream, UnsupportedVersion: it cannot be read at all.
-        DamagedStream: no header or no tile survived; with `strict`, anything is wrong or missing.
+        DamagedStream: no header or no tile survived, or the borrowed header does not fit; with `strict`, anything is
+            wrong or missing.
         ContextDesync: with `strict`, the entropy parameters differ from the encoder's.
         ModelNotFound, ModelMismatch: no model, or the wrong one.
         ImageError: the declared picture is too large.
     """
-    opened = _open(data, model, max_pixels)
+    opened = _open(data, model, max_pixels, _lender(header_from))
     return _picture(opened, decode_latents(*opened), strict)
 
 
 def decode_batch(
-    streams: Sequence[Source], model: Model | None = None, *, strict: bool = False, max_pixels: int = MAX_PIXELS
+    streams: Sequence[Source],
+    model: Model | None = None,
+    *,
+    strict: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    header_from: Source | None = None,
 ) -> list[Decoded]:
     """Decode streams with their tiles decoded together: faster, and with the latents that `decode` gives each.
 
     Arguments and errors as for `decode`; the first stream that cannot be decoded ends it.
     """
     opened = []
+    lender = _lender(header_from)
     for number, data in enumerate(streams):
         with _about(number, len(streams)):
-            opened.append(_open(data, model, max_pixels))
+            opened.append(_open(data, model, max_pixels, lender))
     together: dict[tuple[Model, Mode, int], list[int]] = {}
     for number, (stream, its_model, _) in enumerate(opened):
         together.setdefault((its_model, stream.header.mode, stream.header.quality), []).append(number)
@@ -266,31 +283,38 @@ def _picture(opened: tuple[Stream, Model, Grid], decoded: DecodedLatents, strict
     )
 
 
-def verify(data: Source, model: Model | None = None, *, max_pixels: int = MAX_PIXELS) -> StreamReport:
-    """Decode the entropy of every tile, compare all digests, and leave the pixels out. Raises as `decode`."""
-    opened = _open(data, model, max_pixels)
+def verify(
+    data: Source, model: Model | None = None, *, max_pixels: int = MAX_PIXELS, header_from: Source | None = None
+) -> StreamReport:
+    """Decode the entropy of every tile, compare all digests, and leave the pixels out.
+
+    Arguments and errors as for `decode`.
+    """
+    opened = _open(data, model, max_pixels, _lender(header_from))
     report = decode_latents(*opened).report
     _refuse_nothing(opened[0], report)
     return report
 
 
-def repair(*copies: Source) -> Restored:
+def repair(*copies: Source, header_from: Source | None = None) -> Restored:
     """Put a damaged stream together again: from parity, and from what other damaged copies of it still have.
 
     Args:
         copies: one or more, each as bytes, a path or a binary file; the first HEADER says which stream is meant.
+        header_from: another stream of the same series, whose header is tried where every HEADER is gone. It is taken
+            only where the stream then is `whole`, which proves it.
 
     Returns:
         The stream, `whole` where it is what was written byte for byte, and else what is `missing`.
 
     Raises:
-        NotARobustStream, UnsupportedVersion, DamagedStream: as `decode`; no header can be had.
+        NotARobustStream, UnsupportedVersion, DamagedStream: as `decode`; no header can be had, or none is proven.
         ImportError: parity is needed, and the package `raptorq` is not there.
         ValueError: no copy.
     """
     if not copies:
         raise ValueError("repair needs one damaged copy at least")
-    return restore([read_source(data) for data in copies])
+    return restore([read_source(data) for data in copies], _lender(header_from))
 
 
 def read_source(data: Source) -> bytes:
@@ -346,9 +370,19 @@ def _inside(box: Box, within: Box) -> Box:
     return Box(box.top - within.top, box.left - within.left, box.bottom - within.top, box.right - within.left)
 
 
-def _open(data: Source, model: Model | None, max_pixels: int) -> tuple[Stream, Model, Grid]:
+def _lender(header_from: Source | None) -> Stream | None:
+    """The stream whose header may be borrowed."""
+    if header_from is None:
+        return None
+    try:
+        return read_stream(read_source(header_from))
+    except RobustStreamError as error:
+        raise type(error)(f"there is no header to borrow: {error}") from error
+
+
+def _open(data: Source, model: Model | None, max_pixels: int, lender: Stream | None) -> tuple[Stream, Model, Grid]:
     """Read the container, check the declared size, find the model and see that it is the right one."""
-    stream = read_restored(read_source(data))
+    stream = read_restored(read_source(data), lender)
     header = stream.header
     _check_size(header.width, header.height, max_pixels)
     if model is None:
@@ -395,8 +429,10 @@ def _check_model(header: Header, model: Model) -> None:
 
 
 def _refuse_nothing(stream: Stream, report: StreamReport) -> None:
-    """Bits were put right in the only tiles there are, and no decode proves any of them."""
-    if not stream.tiles and not stream.salvaged and all(tile.outcome == Outcome.MISSING for tile in report.tiles):
+    """Bits were put right in the only tiles there are, or a header is borrowed, and no decode proves any of them."""
+    borrowed = any(finding.rule == Rule.HEADER_BORROWED for finding in report.findings)
+    guessed = borrowed or not (stream.tiles or stream.salvaged)
+    if guessed and all(tile.outcome == Outcome.MISSING for tile in report.tiles):
         raise _nothing_left(stream)
 
 

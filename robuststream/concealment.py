@@ -29,7 +29,7 @@ class Mask(IntEnum):
     REPAIRED = 1
     CONCEALED = 2
     MISSING = 3
-    TOUCHED = 4  # its own latents are exact, but lost ones reach it through the synthesis transform
+    TOUCHED = 4  # its own latents are proven, but lost ones reach it through the synthesis transform
     UNPROVEN = 5  # decoded, but header and tiles contradict each other or the stream id
 
 
@@ -83,12 +83,14 @@ def pixel_mask(grid: Grid, outcomes: Mapping[int, Outcome], synthesis: Network) 
     if not marked:
         return mask
     before, after = synthesis_reach(synthesis)
-    for index, value in marked.items():
-        if value == Mask.REPAIRED:
-            continue  # as good as undamaged: what it reaches is not touched by a loss
+    lost = {index: value for index, value in marked.items() if value != Mask.REPAIRED}
+    for index in marked.keys() - lost.keys():
+        # As good as undamaged: what it reaches is not touched by a loss, but a loss may reach it.
+        mask[grid.pixel_box(index).slices()] = Mask.REPAIRED
+    for index in lost:
         # The padding's pixels take part: a tile's latents cover them too.
         box = grid.latent_box(index).scaled(grid.stride).grown(before, after, grid.pixels)
         mask[box.slices()] = Mask.TOUCHED
-    for index, value in marked.items():
+    for index, value in lost.items():
         mask[grid.pixel_box(index).slices()] = value
     return mask

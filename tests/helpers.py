@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from robuststream.container.packets import Header, Metadata, Tile
+from robuststream.container.packets import Header, Kind, Metadata, Packet, Tile
+from robuststream.container.reader import scan
 from robuststream.container.writer import write_stream
 from robuststream.entropy.tables import CdfTables
 
@@ -67,6 +68,12 @@ def packet(kind: int, identity: bytes, number: int, payload: bytes, length: int 
     fields = bytes([kind]) + identity + varint(number) + varint(len(payload) if length is None else length)
     head = b"\xb7RS" + fields + struct.pack("<H", slow_crc16(fields))
     return head + payload + struct.pack("<I", slow_crc32c(payload, slow_crc32c(fields)))
+
+
+def without_headers(data: bytes) -> bytes:
+    """A stream with all its HEADER packets cut out."""
+    packets = [event for event in scan(data) if isinstance(event, Packet) and event.kind != Kind.HEADER]
+    return b"".join(data[item.offset : item.offset + item.size] for item in packets)
 
 
 # --- rANS, with Python's own integers -------------------------------------------------------------------------------

@@ -96,6 +96,20 @@ def test_a_corrected_header_that_nothing_confirms_leaves_tiles_unproven() -> Non
     assert outcomes(decode(header + b"".join(tiles[:3]), small)) == ["unproven"] * 3 + ["missing"]
 
 
+def test_a_loss_beside_a_repaired_tile_touches_it() -> None:
+    """What the mask calls repaired is what was written, to the last bit of the float."""
+    small = model(n=2, m=3)
+    data = rs.encode(picture(128, 192), small, tile=64)
+    hurt = drop_tiles(flip(data, 8 * tiles_of(data)[0].offset + 300), tiles=[1])
+    with pytest.warns(rs.DamageWarning):
+        out = rs.decode(hurt, small)
+    whole = rs.decode(data, small)
+    assert out.report.tiles[0].outcome == Outcome.REPAIRED
+    assert set(np.unique(out.mask[:64, :64])) == {Mask.REPAIRED, Mask.TOUCHED}
+    sure = torch.from_numpy(out.mask <= Mask.REPAIRED)
+    assert torch.equal(out.tensor[:, sure], whole.tensor[:, sure])
+
+
 def heavier(payload: bytes, rng: np.random.Generator) -> bytes:
     bits = rng.choice(8 * len(payload), rng.integers(4, 10), replace=False)
     return flip(payload, *map(int, bits))

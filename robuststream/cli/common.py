@@ -32,6 +32,12 @@ ModelOption = Annotated[
 ]
 ForceOption = Annotated[bool, typer.Option("--force", "-f", help="Overwrite existing outputs.")]
 OutDirOption = Annotated[Path | None, typer.Option("--out-dir", help="Folder for the outputs of many inputs.")]
+HeaderFromOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--header-from", help="Another stream of the same series, to take the header from where all are lost."
+    ),
+]
 PixelsOption = Annotated[int, typer.Option("--max-pixels", min=1, help="Refuse larger pictures.")]
 DEFAULT_PIXELS = MAX_PIXELS
 
@@ -114,6 +120,18 @@ def read_input(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def read_lender(path: Path | None) -> bytes | None:
+    """A stream whose header may be borrowed; refused before any other is read. Raises RobustStreamError."""
+    if path is None:
+        return None
+    from robuststream.container.reader import read_stream
+
+    data = read_input(path)
+    with named(path):
+        read_stream(data)
+    return data
 
 
 def require_parity() -> None:

@@ -14,6 +14,7 @@ from robuststream.cli.common import (
     FINE,
     STANDARD,
     ForceOption,
+    HeaderFromOption,
     ModelOption,
     OutDirOption,
     PixelsOption,
@@ -25,6 +26,7 @@ from robuststream.cli.common import (
     named,
     pair_up,
     read_input,
+    read_lender,
     say,
     write_output,
 )
@@ -49,9 +51,11 @@ def decode(
     mask: Annotated[
         Path | None,
         typer.Option(
-            help="Write a PNG that gives each pixel: 0 exact, 1 repaired, 2 concealed, 3 missing, 4 touched by a loss."
+            help="Write a PNG that gives each pixel: 0 exact, 1 repaired, 2 concealed, 3 missing, 4 touched by a loss, "
+            "5 unproven."
         ),
     ] = None,
+    header_from: HeaderFromOption = None,
     force: ForceOption = False,
     max_pixels: PixelsOption = DEFAULT_PIXELS,
 ) -> None:
@@ -72,12 +76,13 @@ def decode(
 
     kinds = {target: extension[1:] if format or target == STANDARD else picture_format(target) for _, target in pairs}
     decoder = load(model)
+    lender = read_lender(header_from)
 
     def one(pair: tuple[Path, Path]) -> int:
         source, target = pair
         data = read_input(source)
         with named(source):
-            decoded = codec.decode(data, decoder, strict=strict, max_pixels=max_pixels)
+            decoded = codec.decode(data, decoder, strict=strict, max_pixels=max_pixels, header_from=lender)
         write_output(target, _file(decoded.image, kinds[target]))
         if mask is not None:
             from PIL import Image

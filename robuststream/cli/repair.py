@@ -11,12 +11,14 @@ from robuststream.cli.common import (
     DAMAGED,
     FINE,
     ForceOption,
+    HeaderFromOption,
     UsageError,
     check_output,
     label,
     named,
     one_line,
     read_input,
+    read_lender,
     say,
     write_output,
 )
@@ -27,6 +29,7 @@ def repair(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The stream; else the last of two files.")
     ] = None,
+    header_from: HeaderFromOption = None,
     force: ForceOption = False,
 ) -> None:
     """Put a damaged stream together again, by its parity and from several damaged copies.
@@ -39,12 +42,14 @@ def repair(
         *paths, output = paths
     check_output(output, force)
     copies = [read_input(path) for path in paths]
+    lender = read_lender(header_from)
 
+    from robuststream.container.reader import read_stream
     from robuststream.container.repair import restore
 
     with named(paths[0]):
         try:
-            restored = restore(copies)
+            restored = restore(copies, read_stream(lender) if lender else None)
         except ImportError as error:
             raise UsageError(str(error)) from error
     write_output(output, restored.data)

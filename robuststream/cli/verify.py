@@ -11,6 +11,7 @@ from robuststream.cli.common import (
     DAMAGED,
     DEFAULT_PIXELS,
     FINE,
+    HeaderFromOption,
     ModelOption,
     PixelsOption,
     each,
@@ -19,6 +20,7 @@ from robuststream.cli.common import (
     named,
     one_line,
     read_input,
+    read_lender,
 )
 from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome
@@ -30,10 +32,12 @@ def verify(
         bool, typer.Option("--decode", help="Decode the entropy as well and compare all digests; needs the model.")
     ] = False,
     model: ModelOption = None,
+    header_from: HeaderFromOption = None,
     max_pixels: PixelsOption = DEFAULT_PIXELS,
 ) -> None:
     """Check streams: every byte of the container, and with --decode every entropy parameter."""
     decoder = load(model) if decode else None
+    lender = read_lender(header_from)
 
     def one(path: Path) -> int:
         data = read_input(path)
@@ -41,9 +45,9 @@ def verify(
             if decode:
                 from robuststream import codec
 
-                report = codec.verify(data, decoder, max_pixels=max_pixels)
+                report = codec.verify(data, decoder, max_pixels=max_pixels, header_from=lender)
             else:
-                report = read_stream(data).report
+                report = read_stream(data, read_stream(lender) if lender else None).report
         good = report.intact and (report.verified or not decode)
         what = f"every tile is {report.header.mode.proof}" if decode else "the container is whole"
         findings = len(report.findings) + report.findings_left_out

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import construct as c
 
 from robuststream.container import layout
+from robuststream.container.borrowing import Loan, lend
 from robuststream.container.correction import describe
 from robuststream.container.found import Damage, Found
 from robuststream.container.mending import Mender
@@ -52,7 +53,7 @@ class Stream:
     `corrected` holds, for damaged tiles, what they may be with one or two bits put right: exactly one of a tile's
     candidates has to pass a decode. They may have a salvaged z as well.
     `unproven` are tiles whose copies, or the header's, contradict each other or the stream id, or all of them where the
-    header itself was put right and nothing confirms it. With all tiles at hand `owns` decides.
+    header itself was put right or borrowed and nothing confirms it. With all tiles at hand `owns` decides.
     `restored` are tiles that parity gave back.
     """
 
@@ -72,15 +73,18 @@ class Stream:
         return layout.stream_id(self.header_payload, (tiles[index] for index in sorted(tiles))) == self.stream_id
 
 
-def read_stream(data: bytes) -> Stream:
+def read_stream(data: bytes, lender: Stream | None = None) -> Stream:
     """Find the stream in `data`, damaged or not.
+
+    Args:
+        lender: another stream of the same series; where no HEADER is left in `data`, its header is borrowed.
 
     Raises:
         NotARobustStream: no packet is in it.
-        DamagedStream: packets are in it, but no header.
+        DamagedStream: packets are in it, but no header; or the lender's does not fit.
         UnsupportedVersion: a newer format.
     """
-    return _Reader(data).read()
+    return _Reader(data, lender).read()
 
 
 def scan(data: bytes) -> Iterator[Event]:
@@ -101,9 +105,11 @@ def scan_batches(data: bytes) -> Iterator[Event | DamagedPackets]:
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, lender: Stream | None = None) -> None:
         self.data = data
+        self.lender = lender
         self.findings = Findings()
+        self.loan: Loan | None = None
 
     def read(self) -> Stream:
         streams, gaps, damage = self._collect()
@@ -158,7 +164,7 @@ class _Reader:
         return streams, gaps, damage
 
     def _choose(self, streams: dict[bytes, Found], damage: Damage, mender: Mender) -> bytes:
-        """The stream whose complete header comes first; without any, one whose header can be corrected."""
+        """The stream whose complete header comes first; without any, one whose header can be corrected or borrowed."""
         headers = [packet for found in streams.values() for packet in found.headers]
         if headers:
             return min(headers, key=lambda packet: packet.offset).stream_id
@@ -172,10 +178,19 @@ class _Reader:
             raise DamagedStream(
                 "this is a packed CompressAI unit and no stream of tiles: use robuststream.compressai.unpack"
             )
+        if self.lender is not None:
+            return self._borrow(self.lender, streams, mender)
         tiles = sum(len(found.tiles) for found in streams.values())
         raise DamagedStream(
             f"no HEADER packet survived in {len(self.data)} bytes ({tiles} intact tiles stand without one)"
         )
+
+    def _borrow(self, lender: Stream, streams: Mapping[bytes, Found], mender: Mender) -> bytes:
+        self.loan = loan = lend(lender, streams)
+        streams[loan.identity].headers.append(Packet(Kind.HEADER, loan.identity, 0, loan.payload))
+        mender.header_confirmed = loan.confirmed
+        self.findings.add(Rule.HEADER_BORROWED, str(loan), 0, len(self.data))
+        return loan.identity
 
     def _refuse_unknown(self, found: Found) -> None:
         for packet in found.unknown:
@@ -345,7 +360,8 @@ class _Reader:
         if len(tiles) == header.tiles:
             if layout.stream_id(found.headers[0].payload, tiles.values()) == identity:
                 return ()
-            self.findings.add(Rule.STREAM_ID, "header and tiles hash to another stream id: not all belong together")
+            if self.loan is None or self.loan.confirmed:
+                self.findings.add(Rule.STREAM_ID, "header and tiles hash to another stream id: not all belong together")
             return tiles.keys()
         if any(finding.rule == Rule.HEADER_CONFLICT for finding in self.findings.kept):
             return range(header.tiles)

@@ -48,32 +48,56 @@ class Restored:
     restored: tuple[int, ...]
 
 
-def restore(copies: Sequence[bytes]) -> Restored:
+def restore(copies: Sequence[bytes], lender: Stream | None = None) -> Restored:
     """Restore the stream that damaged `copies` hold.
 
     Args:
         copies: one or more; the first HEADER among them says which stream it is.
+        lender: another stream of the same series; where no HEADER is left, its header is tried.
 
     Raises:
         NotARobustStream: no packet is in them.
-        DamagedStream: no HEADER is left, and parity does not give it back.
+        DamagedStream: no HEADER is left, and parity does not give it back; or the lender's is not proven to be the one
+            that was lost.
         ImportError: parity is there and needed, and the package `raptorq` is not.
     """
-    return _restoration(copies).result()
+    try:
+        return _restoration(copies).result()
+    except DamagedStream:
+        if lender is None:
+            raise
+        return _restore_with(copies, lender)
 
 
-def read_restored(data: bytes) -> Stream:
-    """Read a stream, with what its parity gives back. Raises as `read_stream`."""
+def _restore_with(copies: Sequence[bytes], lender: Stream) -> Restored:
+    """A borrowed header is written only where the stream id proves it."""
+    stream = read_stream(b"".join(copies), lender)
+    header = layout.build_packet(Kind.HEADER, stream.stream_id, 0, stream.header_payload)
+    restored = _restoration([*copies, header]).result()
+    if not restored.whole:
+        raise DamagedStream(
+            f"no HEADER packet survived, and nothing proves that of stream {lender.stream_id.hex()} to be the one that "
+            "was lost: no stream is made with it; decode with it instead"
+        )
+    return restored
+
+
+def read_restored(data: bytes, lender: Stream | None = None) -> Stream:
+    """Read a stream, with what its parity gives back, or else with a borrowed header. Raises as `read_stream`."""
     try:
         stream = read_stream(data)
     except DamagedStream as damage:
         restored = _restored(data)
         if restored is None:
-            raise
+            if lender is None:
+                raise
+            return read_stream(data, lender)
         stream = read_stream(restored.data)
         finding = Finding(Rule.GAP, f"{damage}; parity gave it back", 0, len(data))
         report = replace(stream.report, file_bytes=len(data), findings=(finding, *stream.report.findings))
         return replace(stream, report=report, restored=restored.restored)
+    if lender is not None:
+        log.warning("stream %s has a HEADER of its own: none is borrowed", stream.stream_id.hex())
     if not stream.header.parity or len(stream.tiles) == stream.header.tiles:
         return stream
     # Whoever decodes needs no PARITY packets.

@@ -26,6 +26,7 @@ class Rule(str, Enum):
     DUPLICATE = "ROBS-DUPLICATE"
     FOREIGN = "ROBS-FOREIGN"
     HEADER_CONFLICT = "ROBS-HEADER-CONFLICT"
+    HEADER_BORROWED = "ROBS-HEADER-BORROWED"
     ORDER = "ROBS-ORDER"
     INDEX = "ROBS-INDEX"
     METADATA = "ROBS-METADATA"
@@ -56,7 +57,7 @@ class Outcome(str, Enum):
     EXACT = "exact"
     VERIFIED = "verified"  # native mode: all digests hold, so all symbols are the encoder's
     REPAIRED = "repaired"  # proven after parity gave bytes back, or flipped bits or native parameters were put right
-    UNPROVEN = "unproven"  # decoded, but header and tiles contradict each other
+    UNPROVEN = "unproven"  # decoded, but header and tiles contradict each other, or nothing confirms the header
     CONCEALED = "concealed"
     MISSING = "missing"
 

@@ -11,7 +11,9 @@ from PIL import Image
 
 import robuststream as rs
 from robuststream.cli import common
+from robuststream.faults import drop_tiles
 from tests.cli.conftest import Files, Run
+from tests.helpers import without_headers
 from tests.small import model
 
 
@@ -110,6 +112,64 @@ class TestDamaged:
         whole = rs.decode(files.stream.read_bytes(), model())
         np.testing.assert_array_equal(pixels(tmp_path / "a.png"), np.asarray(whole.image))
         assert set(np.unique(pixels(tmp_path / "mask.png"))) == {0, 1}
+
+
+class TestHeaderFrom:
+    @pytest.fixture
+    def bare(self, files: Files, tmp_path: Path) -> Path:
+        """The stream without any HEADER."""
+        path = tmp_path / "bare.robs"
+        path.write_bytes(without_headers(files.stream.read_bytes()))
+        return path
+
+    @pytest.fixture
+    def other(self, files: Files, tmp_path: Path) -> Path:
+        path = tmp_path / "other.robs"
+        path.write_bytes(rs.encode(255 - files.pixels, model(), tile=64))
+        return path
+
+    def test_without_it_there_is_no_picture(self, bare: Path, run: Run, files: Files, tmp_path: Path) -> None:
+        done = run("decode", bare, tmp_path / "a.png")
+        assert done.code == 2
+        assert "no HEADER packet survived" in done.error
+
+    def test_proven(self, bare: Path, other: Path, run: Run, files: Files, tmp_path: Path) -> None:
+        done = run("decode", bare, tmp_path / "a.png", "--header-from", other)
+        assert done.code == 2
+        assert "damaged, but all tiles are exact: ROBS-HEADER-BORROWED" in done.err
+        whole = rs.decode(files.stream.read_bytes(), model())
+        np.testing.assert_array_equal(pixels(tmp_path / "a.png"), np.asarray(whole.image))
+        done = run("verify", "--decode", bare, "--header-from", other)
+        assert done.code == 2
+        assert b"damaged, 1 finding" in done.out
+        assert b"it is the one that was lost" in done.out
+        assert run("verify", bare, "--header-from", other).code == 2
+        done = run("repair", bare, tmp_path / "whole.robs", "--header-from", other)
+        assert done.code == 0
+        assert (tmp_path / "whole.robs").read_bytes() == files.stream.read_bytes()
+
+    def test_unproven(self, bare: Path, other: Path, run: Run, files: Files, tmp_path: Path) -> None:
+        bare.write_bytes(drop_tiles(bare.read_bytes(), tiles=[1]))
+        done = run("decode", bare, tmp_path / "a.png", "--mask", tmp_path / "m.png", "--header-from", other)
+        assert done.code == 2
+        assert "6 of 6 tiles are not exact: ROBS-HEADER-BORROWED" in done.err
+        assert set(np.unique(pixels(tmp_path / "m.png"))) == {3, 5}
+        done = run("repair", bare, tmp_path / "whole.robs", "--header-from", other)
+        assert done.code == 2
+        assert "nothing proves that of stream" in done.error
+        assert not (tmp_path / "whole.robs").exists()
+
+    def test_not_needed(self, other: Path, run: Run, files: Files, tmp_path: Path) -> None:
+        done = run("decode", files.stream, tmp_path / "a.png", "--header-from", other)
+        assert done.code == 0
+        assert "has a HEADER of its own: none is borrowed" in done.err
+
+    def test_nothing_to_borrow(self, bare: Path, run: Run, files: Files, tmp_path: Path) -> None:
+        for lender, code in ((bare, 2), (files.photo, 2), (tmp_path / "none.robs", 1)):
+            done = run("decode", bare, tmp_path / "a.png", "--header-from", lender)
+            assert done.code == code
+            assert done.error.startswith(f"robuststream: error: {lender}: ")
+        assert not (tmp_path / "a.png").exists()
 
 
 class TestOutputs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 from robuststream.container.packets import Colour
 from robuststream.container.reader import read_stream
@@ -106,6 +107,11 @@ def test_findings_beyond_the_limit_are_counted():
     for start in range(MAX_FINDINGS + 7):
         findings.add(Rule.GAP, "x", start, start + 1)
     assert (len(findings.kept), findings.left_out) == (MAX_FINDINGS, 7)
+
+
+def test_the_schema_lists_every_rule():
+    schema = json.loads((Path(__file__).parents[2] / "spec" / "report.schema.json").read_text())
+    assert set(schema["$defs"]["finding"]["properties"]["rule"]["enum"]) == {rule.value for rule in Rule}
 
 
 def test_ids_are_stable_text():

@@ -1,0 +1,106 @@
+"""The header of another stream, for one that lost every HEADER of its own (spec/format.md, section 10.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import construct as c
+
+from robuststream.container import layout
+from robuststream.container.found import Found
+from robuststream.container.packets import Tile
+from robuststream.errors import DamagedStream
+
+if TYPE_CHECKING:
+    from robuststream.container.reader import Stream
+
+
+@dataclass(frozen=True)
+class Loan:
+    """What is taken for the lost HEADER.
+
+    Attributes:
+        identity: id of the stream that it is lent to.
+        payload: of the HEADER packet.
+        confirmed: it is the lost one: all tiles are intact, and hash with it to the stream id; or the lender is another
+            copy of the same stream.
+        lender: id of the stream that it is from.
+    """
+
+    identity: bytes
+    payload: bytes
+    confirmed: bool
+    lender: bytes
+
+    def __str__(self) -> str:
+        if self.lender == self.identity:
+            return "no HEADER packet survived: it is taken from another copy of the stream"
+        what = f"no HEADER packet survived: that of stream {self.lender.hex()} is borrowed"
+        if self.confirmed:
+            return f"{what}, and with all tiles it hashes to the stream id: it is the one that was lost"
+        return f"{what}, and nothing confirms the size and place of what decodes with it"
+
+
+def lend(lender: Stream, streams: Mapping[bytes, Found]) -> Loan:
+    """Lend a header to the stream of most intact tiles.
+
+    Raises:
+        DamagedStream: the stream shows that the header does not fit.
+    """
+    identity = max(streams, key=lambda other: len(streams[other].tiles))
+    found = streams[identity]
+    _check_size(lender, found)
+    tiles = _tiles(lender, identity, found)
+    payloads = _payloads(lender, found)
+    if identity == lender.stream_id:
+        return Loan(identity, lender.header_payload, not lender.unproven, lender.stream_id)
+    if len(tiles) == lender.header.tiles:
+        for payload in payloads:
+            if layout.stream_id(payload, tiles) == identity:
+                return Loan(identity, payload, True, lender.stream_id)
+    return Loan(identity, payloads[0], False, lender.stream_id)
+
+
+def _check_size(lender: Stream, found: Found) -> None:
+    """What the stream itself says of its size: the indexes of its tiles, and how many its INDEX places."""
+    header, highest = lender.header, max(found.tiles, default=-1)
+    if highest >= header.tiles:
+        raise _misfit(lender, f"it is of {header.tiles} tiles, and here is a tile {highest}")
+    if found.index is not None:
+        try:
+            listed = len(layout.INDEX.parse(found.index.payload))
+        except c.ConstructError:
+            return
+        if listed != header.tiles:
+            raise _misfit(lender, f"it is of {header.tiles} tiles, and the INDEX of {listed}")
+
+
+def _tiles(lender: Stream, identity: bytes, found: Found) -> list[Tile]:
+    packets = sorted(found.tiles.items())
+    parsed = [layout.parse_tile(lender.header, identity, index, packet.payload) for index, packet in packets]
+    tiles = [tile for tile in parsed if tile is not None]
+    if parsed and not tiles:
+        raise _misfit(lender, f"none of {len(parsed)} intact tiles is of its model, mode and quality")
+    return tiles
+
+
+def _payloads(lender: Stream, found: Found) -> list[bytes]:
+    """What the lost payload may have been, the likeliest first: the same but for what pictures of a series differ in.
+
+    That is how many METADATA packets there are, and whether there is parity. The packets found speak for themselves.
+    """
+    header = lender.header
+    notes = max(found.notes, default=-1) + 1
+    headers = [replace(header, metadata_packets=count) for count in dict.fromkeys((notes, header.metadata_packets))]
+    if not found.parity:
+        headers += [replace(other, parity=0) for other in headers if other.parity]
+    return [lender.header_payload if other == header else layout.build_header(other) for other in headers]
+
+
+def _misfit(lender: Stream, why: str) -> DamagedStream:
+    return DamagedStream(
+        f"no HEADER packet survived, and that of stream {lender.stream_id.hex()} does not fit: {why}; borrow from a "
+        "stream of the same size, tile side, model and settings"
+    )

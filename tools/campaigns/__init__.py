@@ -1,0 +1,1 @@
+"""Damage at random, by the million: tools/campaign.py runs them."""
