@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bars import common, concealment, context, correction, exactness, large, native, parity, rate, scan, speed
+from bars import common, concealment, context, correction, exactness, large, native, parity, rate, region, scan, speed
 
 BARS = {
     "exactness": exactness.exactness,
@@ -27,6 +27,7 @@ BARS = {
     "scan": scan.scan,
     "rate-distortion": rate.rate_distortion,
     "large": large.large,
+    "region": region.region,
     "startup": speed.startup,
     "context-speed": context.context_speed,
     "context-exactness": context.context_exactness,
