@@ -15,7 +15,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bars import common, concealment, context, correction, exactness, large, native, parity, rate, region, scan, speed
+from bars import (
+    common,
+    concealment,
+    context,
+    correction,
+    exactness,
+    large,
+    native,
+    parity,
+    rate,
+    reference,
+    region,
+    scan,
+    speed,
+)
 
 BARS = {
     "exactness": exactness.exactness,
@@ -37,6 +51,7 @@ BARS = {
     "parity": parity.parity_bar,
     "bit-correction": correction.bit_correction,
     "concealment": concealment.concealment,
+    "reference": reference.reference,
 }
 
 

@@ -1,38 +1,38 @@
-"""Very many packet headers at once, in NumPy: what the scanner does one by one, for files made to keep it busy.
+"""Very many packet headers at once, compiled: what the scanner does one by one, for files made to keep it busy.
 
 Headers nested in each other's payloads cost a plain search all that each one claims. Here every byte is summed into
 one CRC-32C over the file, and that of each claimed payload comes out of two of its prefixes (spec/format.md, section
-10), for all headers of a block together. The scanner imports this module only where a file makes it.
+10). The scanner imports this module only where a file makes it, because numba takes a while.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from itertools import accumulate
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from robuststream.checksum import crc16, crc32c, crc32c_shift
-from robuststream.container.layout import MAX_PACKET_HEADER, MAX_PAYLOAD, PAYLOAD_CRC_BYTES, SYNC
-from robuststream.container.packets import DamagedPacket, DamagedPackets, Packet
+from robuststream.container.layout import MAX_PACKET_HEADER, MAX_PAYLOAD, MIN_PACKET_HEADER, PAYLOAD_CRC_BYTES, SYNC
+from robuststream.container.packets import DamagedPacket, DamagedPackets, Kind, Packet
+from robuststream.entropy.rans import kernel
 
-#: Bytes whose packets are searched for at once: enough to keep NumPy's own cost small, few enough for a cache.
-BLOCK = 1 << 18
-#: Bytes of file between two CRCs that are not computed by NumPy; even.
-CELL = 256
+#: Bytes whose packets are searched for at once.
+BLOCK = 1 << 20
 
-_Bytes = npt.NDArray[np.uint8]
 _Ints = npt.NDArray[np.int64]
-_Flags = npt.NDArray[np.bool_]
+_Words = npt.NDArray[np.uint32]
 
 
 class Flood:
     """The search of section 10, block after block."""
 
     def __init__(self) -> None:
-        self._sums = _PrefixSums(0)
+        # The CRC-32C from some file position on up to `_base`, and up to each fourth byte from there; no final XOR.
+        self._base = self._summed = 0
+        self._states: _Words = np.empty(self.reach // 4 + 4, np.uint32)
+        self._states[0] = 0xFFFFFFFF
+        self._rows: _Words = np.empty((BLOCK // MIN_PACKET_HEADER + 1, _COLUMNS), np.uint32)
 
     @property
     def block(self) -> int:
@@ -40,164 +40,265 @@ class Flood:
 
     @property
     def reach(self) -> int:
-        """Bytes that a search must see: a block, the longest packet that begins in it, and a cell's rest."""
-        return BLOCK + MAX_PACKET_HEADER + MAX_PAYLOAD + PAYLOAD_CRC_BYTES + CELL
+        """Bytes that a search must see: a block, and the longest packet that begins in it."""
+        return BLOCK + MAX_PACKET_HEADER + MAX_PAYLOAD + PAYLOAD_CRC_BYTES
 
-    def search(self, data: bytes, begin: int) -> Iterator[Packet | DamagedPackets]:
+    def search(self, data: bytes | memoryview, begin: int) -> list[Packet | DamagedPackets]:
         """What begins in the first block of `data`, which begins at file position `begin`, and is in no earlier packet.
 
         `data` are `reach` bytes, or fewer where the file ends. The blocks of a file must come in its order.
         """
-        padded = data.ljust(self.reach, b"\0")
-        view = np.frombuffer(padded, np.uint8)
-        headers = _find_headers(view, min(BLOCK, len(data)))
-        # The zeros are none of the file's: a header is not to end in them.
-        headers = headers[headers.start <= len(data)]
-        done = at = 0
-        for index in self._intact(headers, padded, begin, len(data)):
-            offset, start, end = (int(column[index]) for column in (headers.offset, headers.start, headers.end))
-            if offset < at:
-                continue  # inside the packet before
-            if done < index:
-                yield _Damaged(headers[done:index], begin)
-            at = end + PAYLOAD_CRC_BYTES
-            identity = int(headers.identity[index]).to_bytes(4, "little")
-            kind, number = int(headers.kind[index]), int(headers.number[index])
-            yield Packet(kind, identity, number, data[start:end], begin + offset, at - offset)
-            done = int(np.searchsorted(headers.offset, at))
-        if done < len(headers):
-            yield _Damaged(headers[done:], begin)
+        view = np.frombuffer(data, np.uint8)
+        self._sum(view, begin)
+        events: list[Packet | DamagedPackets] = []
+        at = 0
+        while at < min(BLOCK, len(view)):
+            # Where the last header of a call stands before an intact payload, all others are damaged.
+            lead = begin - self._base
+            count, at, intact = _search(view, at, BLOCK, MAX_PAYLOAD, self._states, lead, self._rows, *_TABLES)
+            if count > intact:
+                events.append(_Damaged(self._rows[: count - intact].copy(), begin))
+            if intact:
+                (packet,) = _Damaged(self._rows[count - 1 : count], begin)
+                payload = bytes(data[packet.payload_start - begin : packet.payload_end - begin])
+                size = begin + at - packet.offset
+                events.append(Packet(packet.kind, packet.stream_id, packet.number, payload, packet.offset, size))
+        return events
 
-    def _intact(self, headers: _Headers, padded: bytes, begin: int, size: int) -> list[int]:
-        """Which headers stand before a whole payload whose CRC-32C holds."""
-        if not len(headers):
-            return []
-        if not self._sums.base <= begin <= self._sums.end:
-            self._sums = _PrefixSums(begin)
-        self._sums.move(begin, padded)
-        view = np.frombuffer(padded, np.uint8)
-        before, behind = (self._sums.at(places, view) for places in (headers.start, headers.end))
-        crc = _shifted(headers.crc ^ before, headers.end - headers.start) ^ behind
-        whole = headers.end + PAYLOAD_CRC_BYTES <= size
-        intact: list[int] = np.flatnonzero(whole & (crc == _little(view, headers.end, PAYLOAD_CRC_BYTES))).tolist()
-        return intact
+    def _sum(self, view: npt.NDArray[np.uint8], begin: int) -> None:
+        """From now on states are wanted from `begin` on, up to the end of `view`, which begins there."""
+        if not self._base <= begin <= self._summed:
+            self._base = self._summed = begin
+        # In whole steps of 8 bytes.
+        gone = (begin - self._base) // 8 * 8
+        self._base += gone
+        at = self._summed - begin
+        steps = (len(view) - at) // 8
+        _sum(view, at, steps, self._states, gone // 4, (self._summed - self._base) // 4, _SLICES)
+        self._summed += 8 * steps
 
 
-# --- Headers -------------------------------------------------------------------------------------------------------
+# --- Damaged packets ------------------------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True)
-class _Headers:
-    """Packet headers whose CRC-16 holds, in the order they stand in, as columns.
-
-    `offset` is the header's, `start` and `end` are the payload's, all in bytes from the begin of what was searched.
-    `identity` is the stream id, little-endian; `crc` the CRC-32C of what it covers in the header.
-    """
-
-    offset: _Ints
-    start: _Ints
-    end: _Ints
-    kind: _Ints
-    identity: _Ints
-    number: _Ints
-    crc: _Ints
-
-    def __len__(self) -> int:
-        return len(self.offset)
-
-    def __getitem__(self, which: slice | _Flags) -> _Headers:
-        return _Headers(*(getattr(self, column.name)[which] for column in fields(self)))
-
-
-def _find_headers(data: _Bytes, block: int) -> _Headers:
-    """All whose sync begins in the first `block` bytes; MAX_PACKET_HEADER bytes follow these at least."""
-    sync = data[:block] == SYNC[0]
-    for place in range(1, len(SYNC)):
-        sync &= data[place : block + place] == SYNC[place]
-    offset = np.flatnonzero(sync)
-    first = offset + len(SYNC)
-    number, behind, valid = _varints(data, first + 5, 5)
-    # MAX_PAYLOAD takes 3 bytes.
-    length, behind, short = _varints(data, behind, 3)
-    crcs = _header_crcs(data, first, behind - first)
-    valid &= short & (length <= MAX_PAYLOAD) & (crcs >> 32 == _little(data, behind, 2))
-    offset, first, number, length, behind, crcs = (
-        column[valid] for column in (offset, first, number, length, behind, crcs)
-    )
-    kind, identity = _little(data, first, 1), _little(data, first + 1, 4)
-    return _Headers(offset, behind + 2, behind + 2 + length, kind, identity, number, crcs & 0xFFFFFFFF)
-
-
-def _varints(data: _Bytes, at: _Ints, longest: int) -> tuple[_Ints, _Ints, _Flags]:
-    """Values, the places behind them, and which of them keep to section 2 in at most `longest` bytes."""
-    byte = data[at]
-    value = (byte & 0x7F).astype(np.int64)
-    at = at + 1
-    more = byte >= 0x80
-    valid = np.ones(len(at), bool)
-    for place in range(1, longest):
-        if not more.any():
-            break
-        byte = np.where(more, data[at], 0)
-        valid &= ~more | (byte != 0)
-        value |= (byte & 0x7F).astype(np.int64) << 7 * place
-        at += more
-        more = byte >= 0x80
-    return value, at, valid & ~more & (value < 1 << 32)
-
-
-def _little(data: _Bytes, at: _Ints, size: int) -> _Ints:
-    """Little-endian integers of `size` bytes."""
-    value = data[at].astype(np.int64)
-    for place in range(1, size):
-        value |= data[at + place].astype(np.int64) << 8 * place
-    return value
+#: A header's columns, small, since a hostile file holds one in each 12 bytes: offset from where the search began, with
+#: the kind in the highest byte; length, with the header's size there; stream id; number.
+_COLUMNS = 4
+_OFFSET, _LENGTH, _IDENTITY, _NUMBER = range(_COLUMNS)
+_LOW = (1 << 24) - 1
 
 
 class _Damaged(DamagedPackets):
     """One or more headers without an intact payload; `begin` is the file position that their places count from."""
 
-    def __init__(self, headers: _Headers, begin: int) -> None:
-        self._headers = headers
+    def __init__(self, rows: _Words, begin: int) -> None:
+        self._rows = rows
         self._begin = begin
 
     def __len__(self) -> int:
-        return len(self._headers)
+        return len(self._rows)
 
     def __iter__(self) -> Iterator[DamagedPacket]:
-        h, begin = self._headers, self._begin
-        identities = (identity.to_bytes(4, "little") for identity in h.identity.tolist())
-        places = ((column + begin).tolist() for column in (h.offset, h.start, h.end))
-        return map(DamagedPacket, h.kind.tolist(), identities, h.number.tolist(), *places)
+        # Some at a time: Python's integers are large.
+        for at in range(0, len(self._rows), 1 << 12):
+            for first, second, identity, number in self._rows[at : at + (1 << 12)].tolist():
+                offset = self._begin + (first & _LOW)
+                start = offset + (second >> 24)
+                end = start + (second & _LOW)
+                yield DamagedPacket(first >> 24, identity.to_bytes(4, "little"), number, offset, start, end)
 
-    def firsts(self) -> Iterator[DamagedPacket]:
-        h = self._headers
-        name = h.identity << 8 | h.kind
-        # Each takes its place in a table of hashes, the first last: so that one stays.
-        # The highest bits of a product hang on all bits below; products of 64 bits wrap around.
-        places = name * 0x1E3779B97F4A7C15 + h.number * 0x3F58476D1CE4E5B9 >> 48 & 0xFFFF
+    def firsts(self) -> _Damaged:
+        # Each takes its place in a table of hashes. What stands there before it is not looked at.
         table = np.empty(1 << 16, np.int64)
-        order = np.arange(len(h))
-        table[places[::-1]] = order[::-1]
-        first = table[places]
-        repeated = (first < order) & (name[first] == name) & (h.number[first] == h.number)
-        return iter(_Damaged(h[~repeated], self._begin))
+        return _Damaged(self._rows[_firsts(self._rows, table)], self._begin)
+
+    def counts(self) -> Mapping[bytes, int]:
+        identities, counts = np.unique(self._rows[:, _IDENTITY], return_counts=True)
+        return {
+            identity.to_bytes(4, "little"): count
+            for identity, count in zip(identities.tolist(), counts.tolist(), strict=True)
+        }
+
+    def of(self, identity: bytes, tiles: int, others: bool) -> Iterator[DamagedPacket]:
+        rows = self._rows[self._rows[:, _IDENTITY] == int.from_bytes(identity, "little")]
+        is_tile = rows[:, _OFFSET] >> 24 == Kind.TILE
+        # Numbers have 32 bits, and a header may declare more tiles.
+        return iter(_Damaged(rows[np.where(is_tile, rows[:, _NUMBER] < float(tiles), others)], self._begin))
 
 
-# --- CRCs as tables ------------------------------------------------------------------------------------------------
+@kernel
+def _firsts(rows, table):  # type: ignore[no-untyped-def]
+    """Which rows differ in name from the one of the same hash before; `table` is space to work in, int64 (2^16,)."""
+    first = np.ones(len(rows), np.bool_)
+    for i in range(len(rows)):
+        kind, identity, number = rows[i, _OFFSET] >> 24, rows[i, _IDENTITY], rows[i, _NUMBER]
+        name = np.int64(identity) << 8 | np.int64(kind)
+        # The highest bits of a product hang on all bits below; products of 64 bits wrap around.
+        place = (name * 0x1E3779B97F4A7C15 + np.int64(number) * 0x3F58476D1CE4E5B9) >> 48 & 0xFFFF
+        other = table[place]
+        if 0 <= other < i:
+            same = rows[other, _OFFSET] >> 24 == kind and rows[other, _IDENTITY] == identity
+            first[i] = not (same and rows[other, _NUMBER] == number)
+        table[place] = i
+    return first
+
+
+# --- Search ---------------------------------------------------------------------------------------------------------
+
+_SYNC0, _SYNC1, _SYNC2 = SYNC
+
+
+@kernel
+def _search(data, at, block, limit, states, lead, rows, fields, zeros, shifts, rests):  # type: ignore[no-untyped-def]
+    """Fill `rows` with the headers whose CRC-16 holds, from `at` on, up to the first intact packet.
+
+    Args:
+        data: uint8 (n,), from some position of the file on.
+        at: where to begin, in bytes; a sync at `block` or later is not looked at, nor a payload above `limit` bytes.
+        states: uint32, of the CRC-32C up to each fourth byte, from `lead` bytes before `data` on; lead < 8.
+        rows: uint32 (m, _COLUMNS).
+        fields, zeros, shifts, rests: _TABLES.
+
+    Returns:
+        How many rows were filled, where to go on, and whether the last row is of an intact packet.
+    """
+    count, size = 0, len(data)
+    if at < 0 or lead < 0:  # never; but so the compiler need not ask at each index
+        return 0, size, False
+    last = min(block, size - MIN_PACKET_HEADER + 1)
+    while at < last:
+        # The three bytes of a sync differ: its last one says how far to go on (Horspool, 1980).
+        byte = data[at + 2]
+        if byte != _SYNC2:
+            at += 1 if byte == _SYNC1 else 2 if byte == _SYNC0 else 3
+            continue
+        if data[at] != _SYNC0 or data[at + 1] != _SYNC1:
+            at += 3
+            continue
+        if count == len(rows):
+            return count, at, False
+        offset, first = at, at + 3
+        at += 3
+        number, place = _varint(data, first + 5)
+        length, place = _varint(data, place)
+        if number >> 32 or length > limit or place + 2 > size:
+            continue
+        # Both checksums of the fields at once.
+        covered = place - first
+        both = zeros[covered]
+        row = (covered - 1) << 8
+        for i in range(6):
+            both ^= fields[row - (i << 8) | np.int64(data[first + i])]
+        for i in range(6, covered):
+            both ^= fields[row - (i << 8) | np.int64(data[first + i])]
+        if both >> 32 != np.int64(data[place]) | np.int64(data[place + 1]) << 8:
+            continue
+        start = place + 2
+        end = start + length
+        intact = False
+        if end + PAYLOAD_CRC_BYTES <= size:
+            crc = both & 0xFFFFFFFF ^ _prefix(data, start, states, lead, rests)
+            low, middle, high = length & 127, length >> 7 & 127, length >> 14
+            if low:
+                crc = _shifted(crc, low, shifts[0])
+            if middle:
+                crc = _shifted(crc, middle, shifts[1])
+            if high:
+                crc = _shifted(crc, high, shifts[2])
+            intact = crc ^ _prefix(data, end, states, lead, rests) == _word(data, end)
+        rows[count, _OFFSET] = np.int64(data[first]) << 24 | offset
+        rows[count, _LENGTH] = (start - offset) << 24 | length
+        rows[count, _IDENTITY] = _word(data, first + 1)
+        rows[count, _NUMBER] = number
+        count += 1
+        if intact:
+            return count, end + PAYLOAD_CRC_BYTES, True
+    # The last bytes hold no packet header.
+    return count, min(block, size), False
+
+
+@kernel
+def _varint(data, at):  # type: ignore[no-untyped-def]
+    """Value, and the place behind; 2^40 where section 2 is broken, or the data end."""
+    size = len(data)
+    value = np.int64(0)
+    for digit in range(5):
+        if at >= size:
+            break
+        byte = np.int64(data[at])
+        at += 1
+        value |= (byte & 0x7F) << 7 * digit
+        if byte < 0x80:
+            return (np.int64(1) << 40 if byte == 0 and digit else value), at
+    return np.int64(1) << 40, at
+
+
+@kernel
+def _word(data, at):  # type: ignore[no-untyped-def]
+    """Four bytes, little-endian, as int64."""
+    low = np.int64(data[at]) | np.int64(data[at + 1]) << 8
+    return low | np.int64(data[at + 2]) << 16 | np.int64(data[at + 3]) << 24
+
+
+@kernel
+def _prefix(data, place, states, lead, rests):  # type: ignore[no-untyped-def]
+    """The CRC-32C up to `place`; two more bytes are read and do not matter."""
+    rest = (place + lead) & 3
+    state = np.int64(states[(place + lead) >> 2])
+    row, at = rest << 10, place - rest
+    found = state >> 8 * rest ^ np.int64(rests[row | (state ^ np.int64(data[at])) & 255])
+    found ^= np.int64(rests[row | 256 | (state >> 8 ^ np.int64(data[at + 1])) & 255])
+    found ^= np.int64(rests[row | 512 | (state >> 16 ^ np.int64(data[at + 2])) & 255])
+    return found ^ 0xFFFFFFFF
+
+
+@kernel
+def _shifted(crc, digit, table):  # type: ignore[no-untyped-def]
+    """crc32c_shift by `digit` times what the table is for."""
+    row = digit << 10
+    low = np.int64(table[row | crc & 255]) ^ np.int64(table[row | 256 | crc >> 8 & 255])
+    return low ^ np.int64(table[row | 512 | crc >> 16 & 255]) ^ np.int64(table[row | 768 | crc >> 24])
+
+
+@kernel
+def _sum(data, at, steps, states, gone, kept, slices):  # type: ignore[no-untyped-def]
+    """Drop the first `gone` of `states`; add those up to each fourth byte in `steps` of 8 from `at`, behind `kept`.
+
+    By 8 bytes at a time (Kounavis and Berry, "A systematic approach to building high performance software-based CRC
+    generators", 2005), and by 4 for the states between.
+    """
+    for i in range(kept + 1):
+        states[i] = states[gone + i]
+    state = np.int64(states[kept])
+    for i in range(kept + 1, kept + 1 + 2 * steps, 2):
+        mixed = state ^ _word(data, at)
+        behind = _word(data, at + 4)
+        states[i] = _four(mixed, slices, 0)
+        state = _four(mixed, slices, 4) ^ _four(behind, slices, 0)
+        states[i + 1] = state
+        at += 8
+
+
+@kernel
+def _four(word, slices, behind):  # type: ignore[no-untyped-def]
+    """What a word adds to the state `behind` bytes behind it."""
+    low = np.int64(slices[behind + 3, word & 255]) ^ np.int64(slices[behind + 2, word >> 8 & 255])
+    return low ^ np.int64(slices[behind + 1, word >> 16 & 255]) ^ np.int64(slices[behind, word >> 24])
+
+
+# --- CRCs as tables -------------------------------------------------------------------------------------------------
 #
 # But for initial value and final XOR a CRC is linear: what a byte adds to it can be looked up, and is XORed in.
 
 
-def _sums_of(columns: list[int]) -> _Ints:
+def _sums_of(columns: list[int]) -> _Words:
     """Entry v is the XOR of those `columns` for which v has the bit set."""
-    table = np.zeros(1, np.int64)
+    table = np.zeros(1, np.uint32)
     for column in columns:
-        table = np.concatenate((table, table ^ column))
+        table = np.concatenate((table, table ^ np.uint32(column)))
     return table
 
 
-def _shift_tables(step: int) -> _Ints:
+def _shift_table(step: int) -> _Words:
     """Entry [n << 10 | k << 8 | v]: what v as byte k of a CRC-32C becomes when n * `step` bytes follow; n < 128."""
     columns = [1 << bit for bit in range(32)]
     tables = []
@@ -207,23 +308,8 @@ def _shift_tables(step: int) -> _Ints:
     return np.concatenate(tables)
 
 
-#: Lengths in three digits of 7 bits: enough for MAX_PAYLOAD.
-_SHIFTS = [_shift_tables(1 << 7 * place) for place in range(3)]
-
-
-def _shifted(crc: _Ints, length: _Ints) -> _Ints:
-    """crc32c_shift of each."""
-    for place, table in enumerate(_SHIFTS):
-        digit = length >> 7 * place & 127
-        if digit.any():
-            row = digit << 10
-            low = table[row | crc & 255] ^ table[row | 256 | crc >> 8 & 255]
-            crc = low ^ table[row | 512 | crc >> 16 & 255] ^ table[row | 768 | crc >> 24]
-    return crc
-
-
-#: Bytes of what both CRCs cover in a header: kind, stream id, number (1 to 5) and length (1 to 3).
-_SHORTEST, _LONGEST = 7, 13
+#: Bytes of what both CRCs cover in a header: kind, stream id, number (1 to 5) and length (1 to 5).
+_LONGEST = 15
 
 
 def _both(data: bytes) -> int:
@@ -231,74 +317,31 @@ def _both(data: bytes) -> int:
 
 
 def _field_table() -> _Ints:
-    """Entry [n << 8 | v]: what v adds to both CRCs with n - (_LONGEST - _SHORTEST) bytes behind it, if that is >= 0."""
-    table = np.zeros((2 * _LONGEST - _SHORTEST, 256), np.int64)
+    """Entry [n << 8 | v]: what v adds to both CRCs with n bytes behind it."""
+    rows = []
     for behind in range(_LONGEST):
         zeros = bytes(behind)
-        row = [_both(bytes((value,)) + zeros) ^ _both(b"\0" + zeros) for value in range(256)]
-        table[behind + _LONGEST - _SHORTEST] = row
+        rows += [_both(bytes((value,)) + zeros) ^ _both(b"\0" + zeros) for value in range(256)]
+    return np.array(rows)
+
+
+#: Row n: what a byte adds to the state n bytes behind it.
+_SLICES = np.stack([_sums_of([crc32c_shift(1 << bit, 1 + behind) for bit in range(8)]) for behind in range(8)])
+
+
+def _rest_table() -> _Words:
+    """Entry [r << 10 | k << 8 | v]: what byte k of r more adds to the state behind these, 0 for k >= r; r < 4."""
+    table = np.zeros((4, 4, 256), np.uint32)
+    for rest in range(4):
+        for place in range(rest):
+            table[rest, place] = _SLICES[rest - 1 - place]
     return table.ravel()
 
 
-_FIELDS = _field_table()
-_ZEROS = np.array([_both(bytes(size)) for size in range(_LONGEST + 1)])
-
-
-def _header_crcs(data: _Bytes, first: _Ints, size: _Ints) -> _Ints:
-    """_both of the `size` bytes from `first` on."""
-    crcs = _ZEROS[size]
-    row = size + (_LONGEST - _SHORTEST) << 8
-    for place in range(size.max(initial=0)):
-        row -= 256
-        crcs ^= _FIELDS[row + data[first + place]]
-    return crcs
-
-
-# --- Prefixes ------------------------------------------------------------------------------------------------------
-
-#: What the lowest bits of a CRC-32C become when one byte or two follow.
-_ONE = _sums_of([crc32c_shift(1 << bit, 1) for bit in range(8)])
-_TWO = _sums_of([crc32c_shift(1 << bit, 2) for bit in range(16)])
-
-
-class _PrefixSums:
-    """CRC-32C from some file position on up to each of those that are wanted, each byte summed once."""
-
-    def __init__(self, base: int) -> None:
-        self.base = base
-        # Up to every second byte, without the final XOR.
-        self._states = np.full(1, 0xFFFFFFFF, np.uint32)
-        self._begin = base
-
-    @property
-    def end(self) -> int:
-        return self.base + 2 * (len(self._states) - 1)
-
-    def move(self, begin: int, data: bytes) -> None:
-        """From now on the CRCs up to places in `data` are wanted, which stand at `begin` (from base to end)."""
-        cells = (begin - self.base) // CELL
-        further = self._further(data[self.end - begin :])
-        self._states = np.concatenate((self._states[cells * CELL // 2 :], further))
-        self.base += cells * CELL
-        self._begin = begin
-
-    def _further(self, data: bytes) -> npt.NDArray[np.uint32]:
-        """The states behind the last, over the whole cells in `data`; all cells take their first step together."""
-        cells = [data[at : at + CELL] for at in range(0, len(data) - CELL + 1, CELL)]
-        first = int(self._states[-1]) ^ 0xFFFFFFFF
-        edges = list(accumulate(cells, lambda crc, cell: crc32c(cell, crc), initial=first))
-        words = np.frombuffer(data, "<u2", len(cells) * CELL // 2).reshape(-1, CELL // 2)
-        states = np.empty((CELL // 2, len(cells)), np.uint32)
-        state = np.array(edges[:-1], np.int64) ^ 0xFFFFFFFF
-        for place, word in enumerate(words.T.astype(np.int64, order="C")):
-            state ^= word
-            state = state >> 16 ^ _TWO[state & 0xFFFF]
-            states[place] = state
-        return states.T.ravel()
-
-    def at(self, places: _Ints, data: _Bytes) -> _Ints:
-        """The CRCs up to `places` of `data`, which are 1 at least."""
-        from_base = places + (self._begin - self.base)
-        even = self._states[from_base >> 1].astype(np.int64)
-        odd = even >> 8 ^ _ONE[(even ^ data[places - 1]) & 255]
-        return np.where(from_base & 1, odd, even) ^ 0xFFFFFFFF
+#: Lengths take three digits of 7 bits: enough for MAX_PAYLOAD.
+_TABLES = (
+    _field_table(),
+    np.array([_both(bytes(size)) for size in range(_LONGEST + 1)]),
+    np.stack([_shift_table(1 << 7 * place) for place in range(3)]),
+    _rest_table(),
+)

@@ -1,10 +1,11 @@
-"""What a scan found of one stream id, sorted by kind."""
+"""What a scan found: of one stream id, sorted by kind; and damaged packets, of all of them together."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
-from robuststream.container.packets import DamagedPacket, Kind, Packet, kind_name
+from robuststream.container.packets import DamagedPacket, DamagedPackets, Kind, Packet, kind_name
 
 
 @dataclass
@@ -48,3 +49,43 @@ class Found:
         for packet in [*self.order, *self.repeated, *self.unknown]:
             counts[kind_name(packet.kind)] = counts.get(kind_name(packet.kind), 0) + 1
         return counts
+
+
+#: Stream ids of damaged packets that are counted at a time.
+MAX_IDS = 1 << 12
+
+
+class Damage:
+    """Damaged packets in file order, as few bytes each as the scanner gives them: a hostile file has one in each 12."""
+
+    def __init__(self) -> None:
+        self._events: list[DamagedPacket | DamagedPackets] = []
+
+    def add(self, event: DamagedPacket | DamagedPackets) -> None:
+        """Only the first of a kind and number counts."""
+        self._events.append(event.firsts() if isinstance(event, DamagedPackets) else event)
+
+    def counts(self) -> Counter[bytes]:
+        """How many there are of each stream id, seldom ones left out where there are very many."""
+        counts: Counter[bytes] = Counter()
+        for event in self._events:
+            counts.update(event.counts() if isinstance(event, DamagedPackets) else (event.stream_id,))
+            if len(counts) > 2 * MAX_IDS:
+                counts = Counter(dict(counts.most_common(MAX_IDS)))
+        return counts
+
+    def of(self, identity: bytes, tiles: int, others: int) -> dict[tuple[int, int], DamagedPacket]:
+        """The first of each kind and number in a stream: TILEs below `tiles`, and at most `others` of other kinds."""
+        found: dict[tuple[int, int], DamagedPacket] = {}
+        for event in self._events:
+            if isinstance(event, DamagedPackets):
+                damages = event.of(identity, tiles, others > 0)
+            else:
+                useful = event.stream_id == identity and (event.kind != Kind.TILE or event.number < tiles)
+                damages = iter((event,) if useful else ())
+            for damage in damages:
+                name = damage.kind, damage.number
+                if name not in found and (damage.kind == Kind.TILE or others > 0):
+                    found[name] = damage
+                    others -= damage.kind != Kind.TILE
+        return found

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from robuststream.container import layout
 from robuststream.container.correction import Corrected, Corrector, describe
-from robuststream.container.found import Found
+from robuststream.container.found import Damage, Found
 from robuststream.container.packets import Candidate, DamagedPacket, Gap, Header, Kind, Packet, kind_name
 from robuststream.container.report import Findings, Rule
 from robuststream.errors import DamagedStream
@@ -31,13 +32,14 @@ class Mender:
         self.taken: set[int] = set()
         self.header_confirmed = True
 
-    def header(self, streams: Mapping[bytes, Found]) -> bytes | None:
+    def header(self, streams: dict[bytes, Found], damage: Damage) -> bytes | None:
         """Give one of the streams, none of which has a HEADER, those that can be corrected; its id.
 
-        The stream of most packets comes first, and its HEADER packets of fewest flips.
+        The stream of most packets, damaged ones too, comes first, and its HEADER packets of fewest flips.
         """
-        size = {identity: len(found.order) + len(found.damaged) for identity, found in streams.items()}
-        for identity in sorted(size, key=lambda identity: -size[identity])[:LIKELY_STREAMS]:
+        size = Counter({identity: len(found.order) for identity, found in streams.items()})
+        size.update(damage.counts())
+        for identity, _ in size.most_common(LIKELY_STREAMS):
             copies = []
             for explanations in self._corrector.packets(identity, lambda kind, number: kind == Kind.HEADER):
                 with contextlib.suppress(DamagedStream):
@@ -47,7 +49,7 @@ class Mender:
                 copies.sort(key=lambda copy: len(copy.flips))
                 for copy in copies:
                     self._take(copy)
-                streams[identity].headers += [copy.packet for copy in copies]
+                streams.setdefault(identity, Found()).headers += [copy.packet for copy in copies]
                 self.header_confirmed = any(copy.packet.payload == copies[0].packet.payload for copy in copies[1:])
                 return identity
         return None

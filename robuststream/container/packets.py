@@ -180,8 +180,16 @@ class DamagedPackets(ABC):
     def __iter__(self) -> Iterator[DamagedPacket]: ...
 
     @abstractmethod
-    def firsts(self) -> Iterator[DamagedPacket]:
+    def firsts(self) -> DamagedPackets:
         """In file order those that are the first here of their kind, stream id and number, and perhaps some others."""
+
+    @abstractmethod
+    def counts(self) -> Mapping[bytes, int]:
+        """How many there are of each stream id."""
+
+    @abstractmethod
+    def of(self, identity: bytes, tiles: int, others: bool) -> Iterator[DamagedPacket]:
+        """In file order those of a stream: TILEs of a number below `tiles`, and with `others` all other kinds."""
 
 
 @dataclass(frozen=True)

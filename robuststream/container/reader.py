@@ -9,7 +9,7 @@ import construct as c
 
 from robuststream.container import layout
 from robuststream.container.correction import describe
-from robuststream.container.found import Found
+from robuststream.container.found import Damage, Found
 from robuststream.container.mending import Mender
 from robuststream.container.packets import (
     MAJOR,
@@ -30,7 +30,7 @@ from robuststream.container.packets import (
     kind_name,
 )
 from robuststream.container.parity import parse_description
-from robuststream.container.report import Findings, Rule, StreamReport, TileReport, TileState
+from robuststream.container.report import MAX_FINDINGS, Findings, Rule, StreamReport, TileReport, TileState
 from robuststream.container.scanner import Scanner
 from robuststream.container.writer import arrange, distances
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
@@ -38,6 +38,9 @@ from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVers
 PIECE = 1 << 20
 #: Tiles never seen are listed one by one only where the file has this many bytes a tile; a packet has 25 at least.
 LISTED = 16
+#: Payloads of damaged tiles are looked at for a salvage up to so many times the file's size, together. Those of true
+#: packets do not overlap: they never are more than the file.
+SALVAGE = 2
 #: Findings of a damaged packet: its bytes are no gap's.
 OWN_BYTES = (Rule.TILE_CRC, Rule.PACKET_CRC, Rule.CORRECTED)
 
@@ -103,11 +106,12 @@ class _Reader:
         self.findings = Findings()
 
     def read(self) -> Stream:
-        streams, gaps = self._collect()
+        streams, gaps, damage = self._collect()
         mender = Mender(self.data, gaps, self.findings)
-        identity = self._choose(streams, mender)
+        identity = self._choose(streams, damage, mender)
         found = streams.pop(identity)
         header = layout.parse_header(found.headers[0].payload)
+        found.damaged = damage.of(identity, header.tiles, MAX_FINDINGS)
         self._refuse_unknown(found)
         tiles = self._tiles(header, identity, found)
         corrected = mender.others(header, identity, found)
@@ -115,7 +119,7 @@ class _Reader:
         salvaged = self._salvage(header, identity, damaged, tiles, corrected)
         metadata = self._metadata(header, found)
         self._check_repeats(found)
-        self._check_gaps(gaps, found)
+        self._check_gaps(gaps)
         self._check_others(streams)
         unproven = self._check_identity(header, identity, found, tiles)
         if not mender.header_confirmed and len(tiles) < header.tiles:
@@ -140,27 +144,25 @@ class _Reader:
         payload = found.headers[0].payload
         return Stream(header, payload, identity, tiles, corrected, salvaged, unproven, metadata, report)
 
-    def _collect(self) -> tuple[dict[bytes, Found], list[Gap]]:
+    def _collect(self) -> tuple[dict[bytes, Found], list[Gap], Damage]:
         streams: dict[bytes, Found] = {}
         gaps: list[Gap] = []
+        damage = Damage()
         for event in scan_batches(self.data):
             if isinstance(event, Gap):
                 gaps.append(event)
             elif isinstance(event, Packet):
                 streams.setdefault(event.stream_id, Found()).add(event)
             else:
-                # Only the first of a kind and number counts.
-                for damage in (event,) if isinstance(event, DamagedPacket) else event.firsts():
-                    found = streams.setdefault(damage.stream_id, Found())
-                    found.damaged.setdefault((damage.kind, damage.number), damage)
-        return streams, gaps
+                damage.add(event)
+        return streams, gaps, damage
 
-    def _choose(self, streams: Mapping[bytes, Found], mender: Mender) -> bytes:
+    def _choose(self, streams: dict[bytes, Found], damage: Damage, mender: Mender) -> bytes:
         """The stream whose complete header comes first; without any, one whose header can be corrected."""
         headers = [packet for found in streams.values() for packet in found.headers]
         if headers:
             return min(headers, key=lambda packet: packet.offset).stream_id
-        corrected = mender.header(streams)
+        corrected = mender.header(streams, damage)
         if corrected is not None:
             return corrected
         if not any(found.order or found.unknown for found in streams.values()):
@@ -204,22 +206,26 @@ class _Reader:
         corrected: Mapping[int, Sequence[Candidate]],
     ) -> dict[int, Salvage]:
         salvaged = {}
+        left = SALVAGE * len(self.data)
         for damage in damaged:
             kind, number = damage.kind, damage.number
             if kind != Kind.TILE:
                 if kind != Kind.HEADER or damage.payload_end <= len(self.data):
                     self._add_damage(Rule.PACKET_CRC, f"a damaged {kind_name(kind)} packet", damage)
             elif number not in tiles and number < header.tiles:
-                payload = self.data[damage.payload_start : damage.payload_end]
-                length = damage.payload_end - damage.payload_start
-                salvage = layout.salvage_tile(header, identity, number, payload, length)
+                left -= min(damage.payload_end, len(self.data)) - damage.payload_start
+                salvage = None
+                if left >= 0:
+                    payload = self.data[damage.payload_start : damage.payload_end]
+                    length = damage.payload_end - damage.payload_start
+                    salvage = layout.salvage_tile(header, identity, number, payload, length)
                 if salvage is not None:
                     salvaged[number] = salvage
                 cut = damage.payload_end + layout.PAYLOAD_CRC_BYTES > len(self.data)
                 what = "the file ends inside the tile" if cut else "a CRC fails"
-                left = _left(salvage, header)
+                kept = _kept(salvage, header)
                 guess = _guess(corrected.get(number, ()))
-                self._add_damage(Rule.TILE_CRC, what + left + guess, damage, number)
+                self._add_damage(Rule.TILE_CRC, what + kept + guess, damage, number)
         return salvaged
 
     def _metadata(self, header: Header, found: Found) -> Metadata:
@@ -230,6 +236,8 @@ class _Reader:
             try:
                 fields = layout.METADATA.parse(packet.payload)
             except c.ConstructError:
+                fields = None
+            if fields is None or fields.part >= fields.parts:
                 self._add(Rule.METADATA, "the payload breaks the format's rules", packet)
                 continue
             if fields.part in blocks.get(fields.type, {}) or wanted.get(fields.type, fields.parts) != fields.parts:
@@ -240,7 +248,7 @@ class _Reader:
         whole = {
             kind: b"".join(parts[part] for part in sorted(parts))
             for kind, parts in blocks.items()
-            if len(parts) == wanted[kind] and max(parts) == wanted[kind] - 1
+            if len(parts) == wanted[kind]
         }
         for kind in blocks.keys() - whole.keys():
             self.findings.add(Rule.METADATA, f"the block of type {kind} is not whole: it is left out")
@@ -262,21 +270,21 @@ class _Reader:
             else:
                 self._add(Rule.DUPLICATE, f"a second {kind_name(packet.kind)} packet of this number", packet)
 
-    def _check_gaps(self, gaps: Iterable[Gap], found: Found) -> None:
+    def _check_gaps(self, gaps: Iterable[Gap]) -> None:
         """Bytes in no intact packet, less those that a damaged packet's own finding names already."""
-        named = [finding for finding in self.findings.kept if finding.rule in OWN_BYTES]
-        named.sort(key=lambda finding: finding.start or 0)
+        named = sorted((item.start or 0, item.end or 0) for item in self.findings.kept if item.rule in OWN_BYTES)
+        behind = 0  # where the named ones end that are passed
+        at = 0
         for gap in gaps:
-            at = gap.start
-            for finding in named:
-                start, end = finding.start or 0, finding.end or 0
-                if start >= gap.end or end <= at:
-                    continue
-                if start > at:
-                    self._add_gap(at, start)
-                at = max(at, end)
-            if at < gap.end:
-                self._add_gap(at, gap.end)
+            start = max(gap.start, behind)
+            while at < len(named) and named[at][0] < gap.end:
+                if start < named[at][0]:
+                    self._add_gap(start, named[at][0])
+                behind = max(behind, named[at][1])
+                start = max(start, behind)
+                at += 1
+            if start < gap.end:
+                self._add_gap(start, gap.end)
 
     def _check_others(self, others: Mapping[bytes, Found]) -> None:
         for identity, found in others.items():
@@ -385,7 +393,7 @@ class _Reader:
         self.findings.add(Rule.GAP, "bytes of no intact packet", start, end)
 
 
-def _left(salvage: Salvage | None, header: Header) -> str:
+def _kept(salvage: Salvage | None, header: Header) -> str:
     if salvage is None:
         return ""
     parts = ["its z"] if salvage.z_words is not None else []

@@ -59,9 +59,7 @@ def restore(copies: Sequence[bytes]) -> Restored:
         DamagedStream: no HEADER is left, and parity does not give it back.
         ImportError: parity is there and needed, and the package `raptorq` is not.
     """
-    events = [list(scan(data)) for data in copies]
-    identity = _choose(copies, events)
-    return _Restoration(identity, [Copy(*pair, identity) for pair in zip(copies, events, strict=True)]).result()
+    return _restoration(copies).result()
 
 
 def read_restored(data: bytes) -> Stream:
@@ -78,7 +76,8 @@ def read_restored(data: bytes) -> Stream:
         return replace(stream, report=report, restored=restored.restored)
     if not stream.header.parity or len(stream.tiles) == stream.header.tiles:
         return stream
-    restored = _restored(data)
+    # Whoever decodes needs no PARITY packets.
+    restored = _restored(data, parity=False)
     if restored is None:
         return stream
     better = read_stream(restored.data)
@@ -93,14 +92,20 @@ def read_restored(data: bytes) -> Stream:
     )
 
 
-def _restored(data: bytes) -> Restored | None:
+def _restored(data: bytes, parity: bool = True) -> Restored | None:
     try:
-        return restore([data])
+        return _restoration([data]).result(parity)
     except ImportError as error:
         log.warning("the stream has parity that cannot be used: %s", error)
     except RobustStreamError:
         pass
     return None
+
+
+def _restoration(copies: Sequence[bytes]) -> _Restoration:
+    events = [list(scan(data)) for data in copies]
+    identity = _choose(copies, events)
+    return _Restoration(identity, [Copy(*pair, identity) for pair in zip(copies, events, strict=True)])
 
 
 def _choose(copies: Sequence[bytes], events: Sequence[Sequence[Event]]) -> bytes:
@@ -129,7 +134,8 @@ class _Restoration:
         self.places = self._places()
         self.needed = 0
 
-    def result(self) -> Restored:
+    def result(self, parity: bool = True) -> Restored:
+        """All that can be restored; without `parity` lost PARITY packets are neither made again nor missed."""
         for block in self.blocks:
             if any(key not in self.known for key, _, _ in block.spans()):
                 self._solve(block)
@@ -140,7 +146,8 @@ class _Restoration:
         wanted = _wanted(header, sum(len(copy.data) for copy in self.copies))
         if all(key in self.known for key in wanted if key[0] != Kind.INDEX):
             self._add_index(wanted)
-            self._add_parity(header, wanted)
+            if parity:
+                self._add_parity(header, wanted)
         every = set(wanted)
         missing = [key for key in wanted if key not in self.known]
         whole = not missing and self._is_the_streams(header, wanted)

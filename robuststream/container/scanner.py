@@ -119,7 +119,7 @@ class Scanner:
         self._owed = max(0, self._owed - PACE * (self._at - self._paid)) + HEADER_COST + summed
         self._paid = self._at
         if self._owed > PATIENCE:
-            # Here, because it imports NumPy.
+            # Here, because it imports numba.
             from robuststream.container.flood import Flood
 
             self._flood = Flood()
@@ -138,7 +138,9 @@ class Scanner:
         window, begin = self._window, self._at
         if window.end < begin + flood.reach and not final:
             return False
-        for event in flood.search(window.slice(begin, begin + flood.reach), begin):
+        with window.view(begin, begin + flood.reach) as data:
+            events = flood.search(data, begin)
+        for event in events:
             if isinstance(event, Packet):
                 yield from self._intact(event)
             else:
@@ -164,6 +166,10 @@ class _Window:
     def slice(self, start: int, end: int) -> bytes:
         with memoryview(self._data) as view:
             return bytes(view[start - self._base : end - self._base])
+
+    def view(self, start: int, end: int) -> memoryview:
+        """Without a copy. It must be released before anything is appended or forgotten."""
+        return memoryview(self._data)[start - self._base : end - self._base]
 
     def find(self, pattern: bytes, start: int) -> int | None:
         found = self._data.find(pattern, start - self._base)

@@ -8,8 +8,10 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from robuststream.container import correction, layout
+from robuststream.container import correction, layout, manybits
 from robuststream.container.correction import Corrected, Corrector
 from robuststream.container.packets import Gap, Kind, Metadata, Packet
 from robuststream.container.reader import scan
@@ -56,6 +58,56 @@ def test_random_pairs():
         item = PACKETS[rng.integers(len(PACKETS))]
         pair = tuple(sorted(map(int, 8 * item.offset + rng.choice(8 * item.size, 2, replace=False))))
         assert found(flipped(DATA, *pair)) == [[Corrected(item, pair)]], pair
+
+
+def test_pairs_are_the_same_in_numpy(monkeypatch):
+    rng = np.random.default_rng(7)
+    hurts = []
+    for size in (0, 1, 100, 5000, 16_000):
+        data = packet(Kind.TILE, IDENTITY, 5, rng.bytes(size))
+        for count in (2, 2, 4, 6):
+            hurts.append(flipped(data, *map(int, rng.choice(range(8 * (len(data) - size - 4), 8 * len(data)), count))))
+    one_by_one = [found(hurt) for hurt in hurts]
+    monkeypatch.setattr(correction, "FEW_BITS", 0)
+    assert [found(hurt) for hurt in hurts] == one_by_one
+    assert sum(map(bool, one_by_one)) > 5
+
+
+def plain_places(data: bytes, start: int, end: int) -> list[int]:
+    places = []
+    for at in range(start, end - 7):
+        flips = [
+            sum((a ^ b).bit_count() for a, b in zip(data[at + k : at + k + len(p)], p, strict=True))
+            for k, p in ((0, layout.SYNC), (4, IDENTITY))
+        ]
+        if 0 in flips and sum(flips) <= 2:
+            places.append(at)
+    return places
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=9),
+            st.builds(
+                lambda bits, end: flipped(layout.SYNC + b"T" + IDENTITY, *bits)[:end],
+                st.sets(st.integers(0, 63), max_size=3),
+                st.integers(1, 8),
+            ),
+        ),
+        max_size=30,
+    ).map(b"".join),
+    st.integers(0, 20),
+    st.integers(0, 20),
+    st.sampled_from([0, 2, 1 << 12]),
+)
+def test_places_are_those_of_a_plain_loop(data, start, behind, few):
+    """Few are tried one by one, more in NumPy, in small blocks here."""
+    start, end = min(start, len(data)), max(0, len(data) - behind)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(correction, "FEW_PLACES", few)
+        patch.setattr(manybits, "BLOCK", 16)
+        assert list(correction.near_places(data, start, end, IDENTITY)) == plain_places(data, start, end)
 
 
 def test_a_flip_in_every_packet_at_once():

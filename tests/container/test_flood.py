@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,6 @@ def limits(patience: int, payload: int = layout.MAX_PAYLOAD, block: int = flood.
         for module in (scanner, layout, flood):
             patch.setattr(module, "MAX_PAYLOAD", payload)
         patch.setattr(flood, "BLOCK", block)
-        patch.setattr(flood, "CELL", min(flood.CELL, block))
         patch.setattr(scanner, "PATIENCE", patience)
         yield
 
@@ -217,6 +217,19 @@ def test_firsts_are_few_whichever_part_of_the_name_varies():
         assert len(list(batch.firsts())) < 100
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from(b"Tm"), st.sampled_from(IDENTITIES), st.integers(0, 5)), min_size=1),
+    st.sampled_from([0, 2, 1 << 40]),
+    st.booleans(),
+)
+def test_damage_of_a_stream_is_picked_out(names, tiles, others):
+    batch = damaged_batch(names)
+    listed = [event for event in batch if event.stream_id == IDENTITY]
+    wanted = [event for event in listed if (event.number < tiles if event.kind == Kind.TILE else others)]
+    assert list(batch.of(IDENTITY, tiles, others)) == wanted
+    assert batch.counts() == collections.Counter(event.stream_id for event in batch)
+
+
 @pytest.mark.parametrize("part", ["identity", "number"])
 def test_firsts_leave_no_name_out(part):
     """So many that hashes collide."""
@@ -236,23 +249,29 @@ class Counter:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.summed = self.searched = self.window = 0
-        append, find = scanner._Window.append, flood._find_headers
+        append, search, sum_up = scanner._Window.append, flood._search, flood._sum
 
         def counted(data: bytes, crc: int = 0) -> int:
             self.summed += len(data)
             return crc32c(data, crc)
 
-        def counted_find(data: np.ndarray, block: int) -> flood._Headers:
-            self.searched += block
-            return find(data, block)
+        def counted_sum(data: np.ndarray, at: int, steps: int, *others: object) -> None:
+            self.summed += 8 * steps
+            sum_up(data, at, steps, *others)
+
+        def counted_search(data: np.ndarray, at: int, *others: object) -> tuple[int, int, bool]:
+            count, end, intact = search(data, at, *others)
+            self.searched += end - at
+            return count, end, intact
 
         def measured(window: scanner._Window, data: bytes) -> None:
             append(window, data)
             self.window = max(self.window, len(window._data))
 
-        for module in (scanner, layout, flood):
+        for module in (scanner, layout):
             monkeypatch.setattr(module, "crc32c", counted)
-        monkeypatch.setattr(flood, "_find_headers", counted_find)
+        monkeypatch.setattr(flood, "_sum", counted_sum)
+        monkeypatch.setattr(flood, "_search", counted_search)
         monkeypatch.setattr(scanner._Window, "append", measured)
 
 

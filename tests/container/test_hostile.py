@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from robuststream.container import layout
-from robuststream.container.packets import Header, Kind
-from robuststream.container.reader import read_stream
-from tests.helpers import memory_below, packet, sample_header
+from robuststream.checksum import crc16
+from robuststream.container import correction, layout
+from robuststream.container.packets import Gap, Header, Kind, Salvage
+from robuststream.container.reader import _Reader, read_stream
+from robuststream.container.report import Rule
+from tests.helpers import memory_below, packet, sample_header, varint
 
 IDENTITY = b"\x01\x02\x03\x04"
 
@@ -45,6 +50,74 @@ def hostile() -> Iterator[tuple[str, bytes]]:
     yield "foreign packets", header + b"".join(packet(Kind.TILE, n.to_bytes(4, "big"), 0, b"") for n in range(5000))
     yield "empty tiles", header + packet(Kind.TILE, IDENTITY, 1, b"") * 5000
     yield "gaps", header + (b"x" + packet(ord("x"), IDENTITY, 0, b"")) * 5000
+
+
+def forged(kind: int, count: int, behind: bytes = b"", distinct: str = "number") -> bytes:
+    """Damaged packets of as many names, each of which claims what follows as payload."""
+    headers = []
+    for n in range(count):
+        number, identity = (n, IDENTITY) if distinct == "number" else (0, n.to_bytes(4, "big"))
+        fields = {"kind": kind, "stream_id": identity, "number": number, "length": layout.MAX_PAYLOAD}
+        raw = layout.PACKET_FIELDS.build(fields)
+        headers.append(layout.SYNC + raw + struct.pack("<H", crc16(raw)) + behind)
+    return b"".join(headers)
+
+
+@pytest.mark.parametrize(("kind", "distinct"), [(Kind.TILE, "number"), (Kind.METADATA, "number"), (Kind.TILE, "id")])
+def test_damaged_packets_of_distinct_names_take_few_bytes(kind, distinct, monkeypatch):
+    monkeypatch.setattr(correction, "WORK", 0)  # its search has tests of its own, and would take long here
+    header = packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header()))
+    data = header + forged(kind, 60_000, distinct=distinct)
+    read_stream(data)  # what is made once
+    # The second is for what any file takes: two blocks, their prefixes, a thousand findings.
+    with memory_below(3 * len(data) + (9 << 20)):
+        report = read_stream(data).report
+    assert len(report.tiles) == 6
+    assert report.other_streams == ()
+
+
+def test_damaged_packets_of_other_kinds_are_told_up_to_a_limit():
+    header = packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header()))
+    findings = read_stream(header + forged(Kind.METADATA, 3000)).report.findings
+    assert [finding.rule for finding in findings] == [Rule.PACKET_CRC] * 1000
+
+
+def test_salvage_is_bounded(monkeypatch):
+    """Damaged tiles nested in each other, each with a checkpoint over all that it claims."""
+    seen = 0
+    salvage = layout.salvage_tile
+
+    def counted(header: Header, identity: bytes, index: int, payload: bytes, length: int) -> Salvage | None:
+        nonlocal seen
+        seen += len(payload)
+        return salvage(header, identity, index, payload, length)
+
+    monkeypatch.setattr(layout, "salvage_tile", counted)
+    header = packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header(1 << 14, 1 << 14)))
+    data = header + forged(Kind.TILE, 5000, behind=varint(1 << 17) + b"crc.")
+    report = read_stream(data).report
+    assert len(data) < seen <= 2 * len(data)
+    assert report.findings_left_out > 4000  # the others are told all the same
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9)), max_size=8),
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 30)), max_size=8),
+)
+def test_gaps_are_what_no_finding_names(gaps, named):
+    taken: set[int] = set()
+    listed = []
+    for start, size in sorted(gaps):
+        if not taken & set(range(start - 1, start + size + 1)):
+            taken |= set(range(start, start + size))
+            listed.append(Gap(start, start + size))
+    reader = _Reader(b"")
+    for start, size in named:
+        reader.findings.add(Rule.TILE_CRC, "", start, start + size)
+    reader._check_gaps(listed)
+    told = [item for item in reader.findings.kept if item.rule == Rule.GAP]
+    bytes_told = [at for item in told for at in range(item.start, item.end)]
+    assert bytes_told == sorted(taken - {at for start, size in named for at in range(start, start + size)})
 
 
 @pytest.mark.parametrize(("name", "data"), list(hostile()), ids=[name for name, _ in hostile()])

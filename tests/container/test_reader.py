@@ -466,6 +466,20 @@ def test_metadata_with_a_part_gone_is_left_out_and_told():
     assert len(stream.tiles) == 6
 
 
+def test_metadata_part_beyond_the_parts_is_told_and_not_used():
+    """Section 8: every part from 0 to parts - 1 is there, so the block is."""
+    header = sample_header(64, 64, metadata_packets=2)
+    identity = layout.stream_id(layout.build_header(header), TILES)
+    pieces = [
+        packet(Kind.HEADER, identity, 0, layout.build_header(header)),
+        packet(Kind.METADATA, identity, 0, b"\x03\x01\x01ab"),
+        packet(Kind.METADATA, identity, 1, b"\x03\x00\x01cd"),
+    ]
+    stream = read_stream(b"".join(pieces))
+    assert stream.metadata == Metadata(xmp=b"cd")
+    assert Rule.METADATA in rules(stream)
+
+
 def test_metadata_that_breaks_the_rules_is_told():
     place = next(n for n, item in enumerate(PACKETS) if item.kind == Kind.METADATA)
     pieces = list(PIECES)
