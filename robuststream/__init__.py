@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from robuststream.freezing import freeze, freeze_checkpoint
     from robuststream.model import Model
     from robuststream.modelstore import load_model
+    from robuststream.region import DecodedRegion, RegionReport, StreamFile, open
 
 __version__ = "0.1.0"
 
@@ -52,6 +53,10 @@ _LAZY = {
     "freeze_checkpoint": "robuststream.freezing",
     "Model": "robuststream.model",
     "load_model": "robuststream.modelstore",
+    "DecodedRegion": "robuststream.region",
+    "RegionReport": "robuststream.region",
+    "StreamFile": "robuststream.region",
+    "open": "robuststream.region",
 }
 
 
@@ -85,12 +90,15 @@ __all__ = [
     "DamageWarning",
     "DamagedStream",
     "Decoded",
+    "DecodedRegion",
     "ImageError",
     "Model",
     "ModelMismatch",
     "ModelNotFound",
     "NotARobustStream",
+    "RegionReport",
     "RobustStreamError",
+    "StreamFile",
     "StreamReport",
     "UnsupportedModel",
     "UnsupportedVersion",
@@ -103,6 +111,7 @@ __all__ = [
     "freeze_checkpoint",
     "inspect",
     "load_model",
+    "open",
     "repair",
     "verify",
 ]

@@ -13,9 +13,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
+from robuststream.checks import check_padded_size, check_size, fitting
 from robuststream.concealment import fill_missing, pixel_mask
 from robuststream.container.packets import MAX_PARITY, MAX_PIXELS, MAX_TILE, MAX_Y_CHECKPOINTS, Header, Mode
 from robuststream.container.parity import require_raptorq
@@ -27,17 +27,14 @@ from robuststream.errors import (
     ContextDesync,
     DamagedStream,
     DamageWarning,
-    ImageError,
-    ModelMismatch,
     RobustStreamError,
 )
 from robuststream.images import read_picture, to_image
 from robuststream.latents import DecodedLatents, decode_all, decode_latents, encode_all
 from robuststream.model import Model
-from robuststream.modelstore import find_model, load_model
-from robuststream.networks.fixedpoint import ONE
-from robuststream.tiling import Box, Grid
-from robuststream.windows import analysis_halo, synthesis_halo, windows
+from robuststream.modelstore import load_model
+from robuststream.tiling import Grid
+from robuststream.transforms import analyse, synthesise, to_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -136,9 +133,9 @@ def encode_batch(
         with _about(number, len(images)):
             picture = read_picture(image)
             height, width = picture.pixels.shape[1:]
-            _check_size(width, height, max_pixels)
+            check_size(width, height, max_pixels)
             grid = Grid(width, height, tile, model.latent_stride, model.factor)
-            _check_padded_size(grid, max_pixels)
+            check_padded_size(grid, max_pixels)
             latents.append((analyse(picture.pixels, model, grid), grid))
         metadata.append(picture.metadata)
         headers.append(
@@ -262,10 +259,10 @@ def _picture(opened: tuple[Stream, Model, Grid], decoded: DecodedLatents, strict
     """From latents to pixels, saying what is lost."""
     stream, model, grid = opened
     report = decoded.report
-    _refuse_nothing(stream, report)
+    refuse_nothing(stream, report)
     if strict:
         _refuse_damage(decoded)
-    outcomes = {tile.index: tile.outcome for tile in report.tiles if tile.outcome is not None}
+    outcomes = report.outcomes()
     if not report.verified:
         lost = [index for index, outcome in outcomes.items() if outcome not in PROVEN]
         message = f"{len(lost)} of {grid.tiles} tiles are not exact ({report.findings[0]})"
@@ -292,7 +289,7 @@ def verify(
     """
     opened = _open(data, model, max_pixels, _lender(header_from))
     report = decode_latents(*opened).report
-    _refuse_nothing(opened[0], report)
+    refuse_nothing(opened[0], report)
     return report
 
 
@@ -325,51 +322,6 @@ def read_source(data: Source) -> bytes:
     return bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else data.read()
 
 
-def analyse(pixels: Tensor, model: Model, grid: Grid) -> Tensor:
-    """The latents y, float32 (M, h, w), of pixels (3, H, W), padded by repeating the last row and column."""
-    latents = grid.latents
-    y = torch.empty((model.channels, latents.height, latents.width), dtype=torch.float32)
-    halo = analysis_halo(model.analysis.network)
-    for window in windows(latents):
-        wide = window.grown(halo, halo, latents)
-        box = wide.scaled(grid.stride)
-        rows = torch.arange(box.top, box.bottom).clamp(max=grid.height - 1)
-        columns = torch.arange(box.left, box.right).clamp(max=grid.width - 1)
-        piece = pixels[:, rows][:, :, columns].unsqueeze(0)
-        piece = piece.float() / 255 if piece.dtype == torch.uint8 else piece.float()
-        y[(slice(None), *window.slices())] = model.analysis(piece)[0][
-            (slice(None), *_inside(window, wide).slices())
-        ].cpu()
-    return y
-
-
-def synthesise(latents: Tensor, model: Model, grid: Grid) -> Tensor:
-    """Pixels, float32 (3, H, W) in [0, 1], of latents, int32 (M, h, w) at 2^-12; the padding is cut off."""
-    tensor = torch.empty((3, grid.height, grid.width), dtype=torch.float32)
-    halo = synthesis_halo(model.synthesis.network)
-    for window in windows(grid.latents):
-        target = window.scaled(grid.stride).clipped(grid.pixels)
-        wide = window.grown(halo, halo, grid.latents)
-        piece = latents[(slice(None), *wide.slices())].float() / ONE
-        pixels = model.synthesis(piece.unsqueeze(0))[0]
-        source = _inside(target, wide.scaled(grid.stride))
-        tensor[(slice(None), *target.slices())] = pixels[(slice(None), *source.slices())].clamp(0, 1).cpu()
-    return tensor
-
-
-def to_bytes(tensor: Tensor) -> npt.NDArray[np.uint8]:
-    """float (3, H, W) in [0, 1] to uint8 (H, W, 3), row by row so that no second picture of floats is held."""
-    pixels = np.empty((tensor.shape[1], tensor.shape[2], 3), np.uint8)
-    for row in range(0, tensor.shape[1], 256):
-        piece = (tensor[:, row : row + 256] * 255).round().to(torch.uint8)
-        pixels[row : row + 256] = piece.permute(1, 2, 0).numpy()
-    return pixels
-
-
-def _inside(box: Box, within: Box) -> Box:
-    return Box(box.top - within.top, box.left - within.left, box.bottom - within.top, box.right - within.left)
-
-
 def _lender(header_from: Source | None) -> Stream | None:
     """The stream whose header may be borrowed."""
     if header_from is None:
@@ -383,52 +335,13 @@ def _lender(header_from: Source | None) -> Stream | None:
 def _open(data: Source, model: Model | None, max_pixels: int, lender: Stream | None) -> tuple[Stream, Model, Grid]:
     """Read the container, check the declared size, find the model and see that it is the right one."""
     stream = read_restored(read_source(data), lender)
-    header = stream.header
-    _check_size(header.width, header.height, max_pixels)
-    if model is None:
-        model = find_model(header.parameters_digest, header.synthesis_digest)
-    _check_model(header, model)
+    model, grid = fitting(stream.header, model, max_pixels)
     if not stream.tiles and not stream.salvaged and not stream.corrected:
         raise _nothing_left(stream)
-    grid = Grid.of(header, model.latent_stride, model.factor)
-    _check_padded_size(grid, max_pixels)
     return stream, model, grid
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise ImageError(
-            f"{width} x {height} pixels are more than the limit of {max_pixels}: "
-            "raise it with max_pixels (--max-pixels) if you trust the source"
-        )
-
-
-def _check_padded_size(grid: Grid, max_pixels: int) -> None:
-    """A picture one pixel high is small until it is padded."""
-    padded = grid.latents.scaled(grid.stride)
-    _check_size(padded.width, padded.height, max(max_pixels, MAX_PIXELS))
-
-
-def _check_model(header: Header, model: Model) -> None:
-    theirs = f"the stream was encoded with model {header.model_name!r} ({header.parameters_digest.hex()})"
-    if header.parameters_digest != model.parameters_digest:
-        raise ModelMismatch(
-            f"{theirs}, this is {model.name!r} ({model.parameters_digest.hex()}): use the one that encoded it"
-        )
-    if header.synthesis_digest != model.synthesis_digest:
-        raise ModelMismatch(
-            f"{theirs}: this model, {model.name!r}, has the same entropy networks but another synthesis transform "
-            f"({model.synthesis_digest.hex()}, not {header.synthesis_digest.hex()}), so its pixels would be wrong"
-        )
-    if header.tile % model.factor or header.checkpoints != model.prior.checkpoints:
-        raise DamagedStream(
-            f"a tile of {header.tile} pixels with {header.checkpoints} checkpoints does not fit the model it names"
-        )
-    if header.quality >= model.qualities:
-        raise DamagedStream(f"quality index {header.quality} does not fit the model it names, with {model.qualities}")
-
-
-def _refuse_nothing(stream: Stream, report: StreamReport) -> None:
+def refuse_nothing(stream: Stream, report: StreamReport) -> None:
     """Bits were put right in the only tiles there are, or a header is borrowed, and no decode proves any of them."""
     borrowed = any(finding.rule == Rule.HEADER_BORROWED for finding in report.findings)
     guessed = borrowed or not (stream.tiles or stream.salvaged)

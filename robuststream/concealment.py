@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robuststream.container.report import Outcome
 from robuststream.networks.graph import Network
-from robuststream.tiling import Grid
+from robuststream.tiling import Box, Grid
 from robuststream.windows import synthesis_reach
 
 #: Filled at once: memory stays small against the latents'.
@@ -70,9 +70,12 @@ def membrane(values: Tensor, known: Tensor) -> Tensor:
     return values
 
 
-def pixel_mask(grid: Grid, outcomes: Mapping[int, Outcome], synthesis: Network) -> npt.NDArray[np.uint8]:
-    """uint8 (H, W) of Mask values."""
-    mask = np.full((grid.height, grid.width), Mask.EXACT, np.uint8)
+def pixel_mask(
+    grid: Grid, outcomes: Mapping[int, Outcome], synthesis: Network, part: Box | None = None
+) -> npt.NDArray[np.uint8]:
+    """uint8 (H, W) of Mask values, of the picture or a part of its pixels."""
+    part = part or grid.pixels
+    mask = np.full((part.height, part.width), Mask.EXACT, np.uint8)
     values = {
         Outcome.REPAIRED: Mask.REPAIRED,
         Outcome.UNPROVEN: Mask.UNPROVEN,
@@ -82,15 +85,21 @@ def pixel_mask(grid: Grid, outcomes: Mapping[int, Outcome], synthesis: Network) 
     marked = {index: values[outcome] for index, outcome in outcomes.items() if outcome in values}
     if not marked:
         return mask
+
+    def mark(box: Box, value: Mask) -> None:
+        inside = box.clipped(part)
+        # Beside the part, its sides would be negative.
+        if inside.height > 0 and inside.width > 0:
+            mask[inside.relative_to(part).slices()] = value
+
     before, after = synthesis_reach(synthesis)
     lost = {index: value for index, value in marked.items() if value != Mask.REPAIRED}
     for index in marked.keys() - lost.keys():
         # As good as undamaged: what it reaches is not touched by a loss, but a loss may reach it.
-        mask[grid.pixel_box(index).slices()] = Mask.REPAIRED
+        mark(grid.pixel_box(index), Mask.REPAIRED)
     for index in lost:
         # The padding's pixels take part: a tile's latents cover them too.
-        box = grid.latent_box(index).scaled(grid.stride).grown(before, after, grid.pixels)
-        mask[box.slices()] = Mask.TOUCHED
+        mark(grid.latent_box(index).scaled(grid.stride).grown(before, after, grid.pixels), Mask.TOUCHED)
     for index, value in lost.items():
-        mask[grid.pixel_box(index).slices()] = value
+        mark(grid.pixel_box(index), value)
     return mask

@@ -17,7 +17,7 @@ import torch
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
-from robuststream.container.packets import Colour, Metadata
+from robuststream.container.packets import EXIF_PREFIX, Colour, Metadata
 from robuststream.errors import ImageError, first_line
 from robuststream.files import write_file
 
@@ -43,7 +43,6 @@ _SETTINGS: Mapping[str, dict[str, Any]] = {
 _GREY_MODES = ("1", "L")
 _COLOUR_MODES = ("P", "RGB", "RGBX", "YCbCr")
 
-_EXIF_PREFIX = b"Exif\0\0"
 #: A TIFF file keeps EXIF among its own tags. These say something of the picture; all others say how the file is built.
 _DESCRIPTIVE_TAGS = frozenset(
     {
@@ -130,9 +129,7 @@ def to_image(pixels: Pixels, colour: Colour, metadata: Metadata) -> Image.Image:
         total = pixels.sum(axis=2, dtype=np.uint16)
         pixels = ((total + 1) // 3).astype(np.uint8)
     image = Image.fromarray(pixels)
-    exif = None if metadata.exif is None else _EXIF_PREFIX + metadata.exif
-    blocks = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp}
-    image.info.update({name: block for name, block in blocks.items() if block is not None})
+    image.info.update(metadata.info())
     return image
 
 
@@ -306,8 +303,8 @@ def _metadata(image: Image.Image, tags: Image.Exif | None) -> Metadata:
     elif exif is None and "Raw profile type exif" in info:
         # How PNG files carried EXIF before they had a chunk for it.
         exif = _packed(image.getexif())
-    while exif and exif.startswith(_EXIF_PREFIX):
-        exif = exif[len(_EXIF_PREFIX) :]
+    while exif and exif.startswith(EXIF_PREFIX):
+        exif = exif[len(EXIF_PREFIX) :]
     xmp = info.get("xmp")
     return Metadata(
         icc=info.get("icc_profile") or None,

@@ -16,7 +16,7 @@ from robuststream.container.report import PROVEN, Finding, Outcome, Rule, Stream
 from robuststream.errors import ImageError
 from robuststream.model import Model
 from robuststream.priors.walk import DESYNC, ENDED, DecodingWalk, EncodingWalk, TileData, z_only
-from robuststream.tiling import Grid, by_shape
+from robuststream.tiling import Box, Grid, by_shape
 
 #: Latents of y, in one channel, that go in lock-step: 64 tiles of 256 pixels. More gain nothing, and take memory.
 BATCH = 64 * 16 * 16
@@ -71,7 +71,7 @@ class DecodedLatents:
     """Latents and what is known of them.
 
     Attributes:
-        latents: int32 (M, h, w) at 2^-12, of the padded picture; zeros where a tile is missing.
+        latents: int32 (M, h, w) at 2^-12, of the padded picture or a part of it; zeros where a tile is missing.
         report: the stream's report with each tile's outcome.
         desync: the first tile whose entropy parameters differ from the encoder's, if any.
     """
@@ -86,13 +86,14 @@ _Key = tuple[int, int]
 
 
 class _Decoding:
-    """What becomes of one stream while its tiles are decoded."""
+    """What becomes of one stream, or of the tiles of a part of its latents, while they are decoded."""
 
-    def __init__(self, stream: Stream, model: Model, grid: Grid) -> None:
+    def __init__(self, stream: Stream, model: Model, grid: Grid, part: Box | None = None) -> None:
         self.stream = stream
         self.grid = grid
-        self.latents = torch.zeros((model.channels, grid.latents.height, grid.latents.width), dtype=torch.int32)
-        self.outcomes = dict.fromkeys(range(grid.tiles), Outcome.MISSING)
+        self.part = part or grid.latents
+        self.latents = torch.zeros((model.channels, self.part.height, self.part.width), dtype=torch.int32)
+        self.outcomes = dict.fromkeys(grid.tiles_of(self.part), Outcome.MISSING)
         self.unproven = stream.unproven
         self.findings: list[Finding] = []
         self.desync: int | None = None
@@ -105,6 +106,10 @@ class _Decoding:
         for index, candidates in stream.corrected.items():
             for number, candidate in enumerate(candidates, start=1):
                 self.waiting[index, number] = _data(candidate.tile)
+        if part is not None:
+            # What candidates are worth hangs on all tiles.
+            assert not stream.corrected
+            self.waiting = {key: data for key, data in self.waiting.items() if key[0] in self.outcomes}
 
     def take(self, key: _Key, latents: Tensor, fault: str | None, repaired: bool) -> None:
         """A tile's turn is over: keep its latents, or note the fault and try z alone."""
@@ -130,7 +135,10 @@ class _Decoding:
 
     def _keep(self, index: int, latents: Tensor, outcome: Outcome) -> None:
         self.outcomes[index] = outcome
-        self.latents[(slice(None), *self.grid.latent_box(index).slices())] = latents
+        box = self.grid.latent_box(index)
+        kept = box.clipped(self.part)
+        piece = latents[(slice(None), *kept.relative_to(box).slices())]
+        self.latents[(slice(None), *kept.relative_to(self.part).slices())] = piece
 
     def _judge(self) -> None:
         """Which candidates count (spec/format.md, section 10.1): of a tile the only one that decoded to its end.
@@ -183,9 +191,12 @@ class _Decoding:
         return DecodedLatents(self.latents, self.stream.report.decoded(self.outcomes, findings), self.desync)
 
 
-def decode_latents(stream: Stream, model: Model, grid: Grid, batch: int = BATCH) -> DecodedLatents:
-    """Decode one stream. As `decode_all`."""
-    return decode_all([(stream, grid)], model, batch)[0]
+def decode_latents(
+    stream: Stream, model: Model, grid: Grid, batch: int = BATCH, part: Box | None = None
+) -> DecodedLatents:
+    """Decode one stream, or `part` of its latents: then of the tiles that have some of them the report tells, and of no
+    other. That is what a decode of all says of them, unless the stream has tiles to correct. As `decode_all`."""
+    return _decode([_Decoding(stream, model, grid, part)], model, batch)[0]
 
 
 def decode_all(streams: Sequence[tuple[Stream, Grid]], model: Model, batch: int = BATCH) -> list[DecodedLatents]:
@@ -194,10 +205,14 @@ def decode_all(streams: Sequence[tuple[Stream, Grid]], model: Model, batch: int 
 
     Tiles of one shape go together, whatever stream they belong to. The streams are of one mode and quality.
     """
-    mode, quality = streams[0][0].header.mode, streams[0][0].header.quality
-    assert all((stream.header.mode, stream.header.quality) == (mode, quality) for stream, _ in streams)
+    return _decode([_Decoding(stream, model, grid) for stream, grid in streams], model, batch)
+
+
+def _decode(decodings: Sequence[_Decoding], model: Model, batch: int) -> list[DecodedLatents]:
+    header = decodings[0].stream.header
+    mode, quality = header.mode, header.quality
+    assert all((other.stream.header.mode, other.stream.header.quality) == (mode, quality) for other in decodings)
     prior = model.prior_for(mode, quality)
-    decodings = [_Decoding(stream, model, grid) for stream, grid in streams]
     while any(decoding.waiting for decoding in decodings):
         boxes = {
             (number, key): decoding.grid.latent_box(key[0])

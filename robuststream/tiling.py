@@ -43,6 +43,11 @@ class Box:
             min(self.right, within.right),
         )
 
+    def relative_to(self, other: Box) -> Box:
+        """The same box, counted from the other's corner."""
+        top, left = other.top, other.left
+        return Box(self.top - top, self.left - left, self.bottom - top, self.right - left)
+
 
 @dataclass(frozen=True)
 class Grid(TileLayout):
@@ -83,6 +88,13 @@ class Grid(TileLayout):
     def pixel_box(self, index: int) -> Box:
         """The pixels of a tile, without padding."""
         return self.latent_box(index).scaled(self.stride).clipped(self.pixels)
+
+    def tiles_of(self, latents: Box) -> list[int]:
+        """The tiles that have some of these latents, rising."""
+        side = self.tile // self.stride
+        rows = range(latents.top // side, -(-latents.bottom // side))
+        columns = range(latents.left // side, -(-latents.right // side))
+        return [row * self.columns + column for row in rows for column in columns]
 
 
 Key = TypeVar("Key")

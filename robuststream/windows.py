@@ -71,6 +71,13 @@ def synthesis_reach(network: Network) -> tuple[int, int]:
     return before, after
 
 
+def latents_below(network: Network, pixels: Box, within: Box) -> Box:
+    """The latents that a synthesis transform makes `pixels` of; `within` are those that there are."""
+    top, bottom = needed(network, pixels.top, pixels.bottom - 1)
+    left, right = needed(network, pixels.left, pixels.right - 1)
+    return Box(top, left, bottom + 1, right + 1).clipped(within)
+
+
 def _first(holds: Callable[[int], bool]) -> int:
     """The least number for which `holds`, which then holds for all larger ones."""
     high = 1

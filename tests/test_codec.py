@@ -17,7 +17,6 @@ from PIL import Image
 
 import robuststream as rs
 from robuststream.architectures import ARCHITECTURES
-from robuststream.codec import analyse
 from robuststream.concealment import Mask
 from robuststream.container.layout import build_header, build_packet, build_tile
 from robuststream.container.packets import Colour, Header, Kind, Metadata, Mode, Packet
@@ -28,6 +27,7 @@ from robuststream.faults import drop_tiles, flip_bits
 from robuststream.latents import decode_latents, encode_latents
 from robuststream.networks.exact import ExactNetwork
 from robuststream.tiling import Grid
+from robuststream.transforms import analyse
 from robuststream.windows import synthesis_reach
 from tests.small import SAMPLE, WIDE, model, net, picture
 

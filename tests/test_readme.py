@@ -33,12 +33,15 @@ def test_python_lines(folder: Path) -> None:
     assert (folder / "decoded.png").exists()
     assert isinstance(names["out"], rs.Decoded)
     assert names["out"].report.exact
+    (folder / "photo.robs").write_bytes(names["data"])  # type: ignore[arg-type]
     for name in ("a.png", "b.png"):
         shutil.copy(folder / "photo.png", folder / name)
     names["net"], names["x"] = net("mbt2018-mean"), torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         exec(more, names)
     assert names["streams"] == [names["data"]] * 2
+    assert isinstance(names["part"], rs.DecodedRegion)
+    assert names["part"].image.size == (64, 64)
 
 
 def test_shell_lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from compressai import models
 from hypothesis import given
 from hypothesis import strategies as st
 
-import robuststream.codec
+import robuststream.transforms
 from robuststream import windows
 from robuststream.networks.floating import FloatingNetwork
 from robuststream.networks.graph import Network
@@ -41,13 +41,13 @@ def test_windows_give_what_the_whole_gives(architecture: str, monkeypatch: pytes
     small = model(architecture)
     grid = Grid(333, 270, 64, small.latent_stride, small.factor)
     pixels = torch.from_numpy(picture(270, 333)).permute(2, 0, 1)
-    whole = robuststream.codec.analyse(pixels, small, grid)
+    whole = robuststream.transforms.analyse(pixels, small, grid)
     latents = torch.round(whole * 4096).to(torch.int32)
-    picture_whole = robuststream.codec.synthesise(latents, small, grid)
+    picture_whole = robuststream.transforms.synthesise(latents, small, grid)
     for window in (3, 7):
         monkeypatch.setattr(windows, "WINDOW", window)
-        assert torch.allclose(robuststream.codec.analyse(pixels, small, grid), whole, atol=1e-4)
-        assert torch.allclose(robuststream.codec.synthesise(latents, small, grid), picture_whole, atol=1e-4)
+        assert torch.allclose(robuststream.transforms.analyse(pixels, small, grid), whole, atol=1e-4)
+        assert torch.allclose(robuststream.transforms.synthesise(latents, small, grid), picture_whole, atol=1e-4)
 
 
 def synthesis_with_skips() -> Network:

@@ -26,6 +26,7 @@ from bars import (
     parity,
     rate,
     reference,
+    region,
     scan,
     speed,
 )
@@ -40,6 +41,7 @@ BARS = {
     "scan": scan.scan,
     "rate-distortion": rate.rate_distortion,
     "large": large.large,
+    "region": region.region,
     "startup": speed.startup,
     "context-speed": context.context_speed,
     "context-exactness": context.context_exactness,

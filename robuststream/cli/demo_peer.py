@@ -16,11 +16,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from robuststream.codec import to_bytes
 from robuststream.compressai import thaw
 from robuststream.container.packets import Colour, Metadata
 from robuststream.images import read_picture, to_image, write_picture
 from robuststream.modelstore import load_model
+from robuststream.transforms import to_bytes
 
 
 def pack(strings: list[list[bytes]], shape: tuple[int, int], height: int, width: int) -> bytes:

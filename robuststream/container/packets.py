@@ -17,6 +17,8 @@ MAX_TILE = 4096
 MAX_Y_CHECKPOINTS = 15
 #: Repair symbols for each source symbol.
 MAX_PARITY = 4
+#: Stands before EXIF in JPEG, and in Pillow's `info`, but not in a stream (section 8).
+EXIF_PREFIX = b"Exif\0\0"
 
 
 class Kind(IntEnum):
@@ -240,3 +242,9 @@ class Metadata:
     def items(self) -> Mapping[MetadataType, bytes]:
         given = {MetadataType.ICC: self.icc, MetadataType.EXIF: self.exif, MetadataType.XMP: self.xmp}
         return {kind: value for kind, value in given.items() if value is not None}
+
+    def info(self) -> dict[str, bytes]:
+        """The blocks as Pillow's own readers give them in an image's `info`."""
+        exif = None if self.exif is None else EXIF_PREFIX + self.exif
+        given = {"icc_profile": self.icc, "exif": exif, "xmp": self.xmp}
+        return {name: value for name, value in given.items() if value is not None}

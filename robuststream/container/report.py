@@ -167,6 +167,10 @@ class StreamReport:
         )
         return replace(self, tiles=tiles, findings=self.findings + findings)
 
+    def outcomes(self) -> dict[int, Outcome]:
+        """What became of the tiles that a decode looked at, by index."""
+        return {tile.index: tile.outcome for tile in self.tiles if tile.outcome is not None}
+
     def to_json(self) -> dict[str, Any]:
         """Plain values as `spec/report.schema.json` describes them."""
         header = asdict(self.header)

@@ -19,13 +19,13 @@ from compressai.models.base import SimpleVAECompressionModel
 from torch import nn
 
 import robuststream as rs
-from robuststream.codec import analyse
 from robuststream.container.packets import Mode
 from robuststream.images import read_picture
 from robuststream.modelparts import ModelParts
 from robuststream.priors.autoregressive import wavefronts
 from robuststream.priors.walk import EncodingWalk
 from robuststream.tiling import Grid
+from robuststream.transforms import analyse
 from tests.networks import oracle
 from tests.small import compressai_latents, model, net, picture
 

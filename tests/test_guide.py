@@ -1,0 +1,89 @@
+"""The pages of spec/guide: what they show runs, what the program says of itself is up to date, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from robuststream.cli import main
+from tests.small import SAMPLE
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+
+import make_docs
+
+GUIDE = Path("spec/guide")
+WRITTEN = sorted(path for path in GUIDE.glob("*.md") if path.name not in make_docs.PAGES)
+PAGES = [Path("README.md"), *sorted(GUIDE.glob("*.md"))]
+#: Lines of shell blocks that set things up: they need a network.
+SET_UP = ("make ", "pip install ")
+#: Needs a checkpoint of the reader's.
+NOT_RUN = ("robuststream freeze ",)
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Language and text of each fenced block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(text: str) -> list[tuple[str, int]]:
+    """Lines of a shell block, and the exit code that each says it has."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return [(line.split(" #")[0].strip(), 2 if "# exit code 2" in line else 0) for line in lines]
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_what_a_page_shows_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(SAMPLE, tmp_path / "photo.png")
+    shown = blocks(page)
+    assert shown
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for language, text in shown:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if language == "python":
+                exec(text, names)
+                continue
+            for line, code in commands(text):
+                if not line.startswith(SET_UP):
+                    assert main(shlex.split(line)[1:]) == code, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_all_that_is_code_is_run(page: Path) -> None:
+    """Here, or in test_readme.py: there is no block of another kind, and no line of a shell that neither runs."""
+    for language, text in blocks(page):
+        assert language in (("python", "sh") if page.name not in make_docs.PAGES else ("",))
+        if language == "sh":
+            for line, _ in commands(text):
+                assert line.startswith(("robuststream ", *SET_UP)), line
+                assert page.name == "README.md" or not line.startswith(NOT_RUN)
+
+
+@pytest.mark.parametrize("name", make_docs.PAGES)
+def test_generated_pages_are_up_to_date(name: str) -> None:
+    assert (GUIDE / name).read_text() == make_docs.PAGES[name](), "run python tools/make_docs.py"
+
+
+def test_generated_pages_leave_nothing_out() -> None:
+    import robuststream as rs
+
+    api, line = (GUIDE / "api.md").read_text(), (GUIDE / "cli.md").read_text()
+    for name in set(rs.__all__) - {"compressai"}:
+        assert f"rs.{name}" in api, name
+    for command in ("encode", "repair", "models export", "inspect"):
+        assert f"## robuststream {command}\n" in line
+    assert "- `--force`, `-f`: Overwrite existing outputs.\n" in line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
