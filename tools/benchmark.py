@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bars import common, context, correction, exactness, large, native, parity, rate, scan, speed
+from bars import common, context, correction, exactness, inspection, large, native, parity, rate, scan, speed
 
 BARS = {
     "exactness": exactness.exactness,
@@ -24,6 +24,7 @@ BARS = {
     "codec": speed.codec,
     "overhead": rate.overhead,
     "inspect": speed.inspect,
+    "inspect-large": inspection.inspect_large,
     "scan": scan.scan,
     "rate-distortion": rate.rate_distortion,
     "large": large.large,
