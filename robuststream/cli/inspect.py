@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -183,26 +182,16 @@ def _print_json(data: bytes, stream: Stream, wanted: _Wanted, violations: Sequen
 
 
 def _print(name: str, data: bytes, stream: Stream, wanted: _Wanted) -> None:
-    from robuststream.views.summary import print_findings, print_summary
+    from robuststream.views.summary import print_findings, print_lines, print_summary
 
     print_summary(name, stream.report)
     if wanted.hex:
         from robuststream.views.hexdump import hexdump
 
-        _print_lines(hexdump(data, stream))
+        print_lines(hexdump(data, stream))
     else:
         print_findings(stream.report)
     if wanted.verbose:
         from robuststream.views.tree import tree
 
-        _print_lines(tree(data, stream))
-
-
-def _print_lines(lines: Iterable[tuple[str, bool]]) -> None:
-    """Those that tell of damage stand out at a terminal."""
-    from robuststream.views.text import printable
-
-    colours = sys.stdout.isatty()
-    for text, damage in lines:
-        text = printable(text)
-        print(typer.style(text, fg="red") if damage and colours else text)
+        print_lines(tree(data, stream))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,10 @@ from robuststream.views.text import printable
 
 #: Of a long field, so many bytes are shown.
 SHOWN_BYTES = 16
+#: Of a packet; the rest is one field. (A picture of 2^28 pixels has 4096 tiles, and its INDEX as many distances.)
+MAX_FIELDS = 6000
+#: Where all packets are wanted at once, those behind so many fields have none.
+MAX_TOTAL = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,16 @@ def dissect(data: bytes, part: Part, header: Header, identity: bytes) -> list[Fi
         there = f"{part.size} of {part.declared} bytes are there"
         walk.fields.append(Field("(cut off)", walk.at, part.end, _hex(data[walk.at : part.end]), there))
     return walk.fields
+
+
+def dissect_all(data: bytes, parts: Sequence[Part], header: Header, identity: bytes) -> list[list[Field]]:
+    """The fields of each part, up to a number of fields that a hostile file cannot fill the memory with."""
+    room = MAX_TOTAL
+    found = []
+    for part in parts:
+        found.append(dissect(data, part, header, identity) if room > 0 else [])
+        room -= len(found[-1])
+    return found
 
 
 class _Walk:
@@ -134,6 +148,8 @@ def _packet(walk: _Walk, part: Part, header: Header, identity: bytes) -> None:
             raise
         walk.rest("(not readable)", end)
     walk.limit = part.end
+    if end > part.end:
+        raise _CutOffError
     right = crc32c(walk.data[start:end], crc32c(fields))
     if walk.number("CRC-32C", 4, "{:#010x}") != right:
         walk.blame(f"computed {right:#010x}")
@@ -164,7 +180,7 @@ _TAGS: dict[int, tuple[str, Any, Callable[[Any], str]]] = {
 
 def _header(walk: _Walk, part: Part) -> None:
     walk.take("version", 2, lambda raw: f"{raw[0]}.{raw[1]}")
-    while walk.at < part.payload[1]:
+    while walk.at < part.payload[1] and len(walk.fields) < MAX_FIELDS:
         start = walk.at
         # One field for tag, size and value: the name says the tag.
         tag, size = walk.varint("tag"), walk.varint("size")
@@ -235,7 +251,7 @@ def _words(walk: _Walk, z_words: int, fault: str) -> None:
 
 def _index(walk: _Walk, part: Part) -> None:
     tile, place = 0, part.end
-    while walk.at < part.payload[1]:
+    while walk.at < part.payload[1] and len(walk.fields) < MAX_FIELDS:
         place += walk.varint(f"distance to tile {tile}", partial(_distance, place))
         tile += 1
 
@@ -256,7 +272,10 @@ def _parity(walk: _Walk, part: Part) -> None:
     start = walk.at
     walk.varint("metadata packets")
     walk.varint("first packet")
-    for number in range(walk.varint("packets in block")):
+    count = walk.varint("packets in block")
+    if count > MAX_FIELDS:
+        raise _CutOffError
+    for number in range(count):
         walk.varint(f"size of packet {number}", "{} bytes".format)
     walk.varint("symbol size", "{} bytes".format)
     walk.varint("repair symbols")
@@ -265,7 +284,7 @@ def _parity(walk: _Walk, part: Part) -> None:
     right = crc32c(walk.data[start : walk.at])
     if walk.number("CRC-32C of description", 4, "{:#010x}") != right:
         walk.blame(f"computed {right:#010x}")
-    block = parse_description(walk.data[start : part.payload[1]])
+    block = parse_description(walk.data[start : walk.limit])
     if block is None or part.number not in block.parity_numbers():
         return
     walk.take("sums of source symbols", 2 * block.symbols, lambda raw: f"{len(raw) // 2} sums")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from robuststream.container.reader import Stream
 from robuststream.container.report import Finding, Outcome, StreamReport, TileReport, TileState
 from robuststream.errors import RobustStreamError
-from robuststream.views.fields import dissect
+from robuststream.views.fields import Field, dissect_all
 from robuststream.views.parts import Part, by_part, list_parts
 from robuststream.views.summary import facts
 from robuststream.views.text import one_line
@@ -108,9 +108,11 @@ def _embedded(picture: Image) -> str:
 def _values(data: bytes, stream: Stream, report: StreamReport, name: str, note: str) -> dict[str, Any]:
     header = report.header
     parts, left_out = list_parts(data)
-    detailed = len(parts) <= DETAILED
     joined, more = _joined(parts)
+    detailed = parts if len(parts) <= DETAILED else []
+    fields = [list(map(_field, found)) for found in dissect_all(data, detailed, header, stream.stream_id)]
     parts = [part for part, _ in joined]
+    fields += [[]] * (len(parts) - len(fields))
     owner = by_part(parts, report.findings)
     place = {id(finding): number for number, found in owner.items() for finding in found}
     known = {tile.index: tile for tile in report.tiles}
@@ -148,7 +150,7 @@ def _values(data: bytes, stream: Stream, report: StreamReport, name: str, note: 
                 "damaged": part.state != "intact",
                 "start": part.start,
                 "end": part.end,
-                "fields": _fields(data, part, stream) if detailed else [],
+                "fields": fields[number],
                 "findings": [numbers[id(finding)] for finding in owner.get(number, [])],
                 "tile": part.number if home.get(part.number) == number and part.number < header.tiles else None,
             }
@@ -206,9 +208,8 @@ def _tile_facts(tile: TileReport, report: StreamReport) -> Rows:
     return rows
 
 
-def _fields(data: bytes, part: Part, stream: Stream) -> list[list[str | int]]:
-    fields = dissect(data, part, stream.header, stream.stream_id)
-    return [[field.name, field.start, field.end - field.start, field.value, field.fault] for field in fields]
+def _field(field: Field) -> list[str | int]:
+    return [field.name, field.start, field.end - field.start, field.value, field.fault]
 
 
 def _finding(finding: Finding, part: int | None) -> dict[str, Any]:

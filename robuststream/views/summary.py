@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 
+import typer
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from robuststream.container.report import StreamReport
-from robuststream.views.text import one_line
+from robuststream.container.report import StreamReport, TileState
+from robuststream.views.text import one_line, printable
 
 #: Of a long list of findings, as many are printed; --json gives all.
 SHOWN = 20
@@ -22,10 +24,18 @@ def print_summary(name: str, report: StreamReport) -> None:
     verdict = "intact" if report.intact else f"DAMAGED, {len(report.findings) + report.findings_left_out} finding(s)"
     console.print(f"{one_line(name)}: {verdict}", style="bold green" if report.intact else "bold red")
     console.print(_summary(report))
-    console.print(_tiles(report))
+    print_lines(_tiles(report))
     hidden = report.header.tiles - len(report.tiles)
     if hidden:
         console.print(f"{hidden} more tiles are missing")
+
+
+def print_lines(lines: Iterable[tuple[str, bool]]) -> None:
+    """Plain lines; those that tell of damage stand out at a terminal."""
+    colours = sys.stdout.isatty()
+    for text, damage in lines:
+        text = printable(text)
+        print(typer.style(text, fg="red") if damage and colours else text)
 
 
 def print_findings(report: StreamReport) -> None:
@@ -66,31 +76,23 @@ def _console() -> Console:
     return Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width)
 
 
-def _table() -> Table:
-    return Table(box=SIMPLE, pad_edge=False, show_edge=False)
-
-
 def _summary(report: StreamReport) -> Table:
-    table = _table()
-    table.show_header = False
+    table = Table(box=SIMPLE, pad_edge=False, show_edge=False, show_header=False)
     for name, text in facts(report).items():
         table.add_row(name, text)
     return table
 
 
-def _tiles(report: StreamReport) -> Table:
-    table = _table()
-    for heading in ("tile", "row", "column", "offset", "size"):
-        table.add_column(heading, justify="right")
-    table.add_column("state")
+def _tiles(report: StreamReport) -> Iterator[tuple[str, bool]]:
+    """A line for each tile, and whether it is damaged. There may be thousands, and a table of rich takes 1 ms a row."""
+    wide = max(6, len(str(report.file_bytes)))
+    yield f"{'tile':>6}{'row':>6}{'column':>8}  {'offset':>{wide}}  {'size':>7}  state", False
     for tile in report.tiles:
         row, column = divmod(tile.index, report.header.columns)
-        places = ["-" if place is None else str(place) for place in (tile.offset, tile.size)]
+        offset, size = ("-" if place is None else str(place) for place in (tile.offset, tile.size))
         state = tile.state.value + (", z salvaged" if tile.z_salvaged else "")
-        state += (
-            f", {tile.y_salvaged} of {report.header.y_checkpoints + 1} parts of y salvaged" if tile.y_salvaged else ""
-        )
+        parts = report.header.y_checkpoints + 1
+        state += f", {tile.y_salvaged} of {parts} parts of y salvaged" if tile.y_salvaged else ""
         state += ", correctable" if tile.correctable else ""
-        style = None if tile.state == "intact" else "red"
-        table.add_row(str(tile.index), str(row), str(column), *places, state, style=style)
-    return table
+        damage = tile.state != TileState.INTACT
+        yield f"{tile.index:6}{row:6}{column:8}  {offset:>{wide}}  {size:>7}  {state}", damage

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from robuststream.container.reader import Stream
-from robuststream.views.fields import dissect
+from robuststream.views.fields import Field, dissect, dissect_all
 from robuststream.views.parts import Part, by_part, list_parts
 
 #: Columns of a field's name; the longest of the format's own fit.
@@ -36,7 +36,8 @@ def tree(data: bytes, stream: Stream) -> Iterator[Line]:
 def plain_parts(data: bytes, stream: Stream) -> dict[str, Any]:
     """What --json -v adds to a report: `parts` and `parts_left_out` of `spec/report.schema.json`."""
     parts, left_out = list_parts(data)
-    return {"parts": [_plain(data, part, stream) for part in parts], "parts_left_out": left_out}
+    fields = dissect_all(data, parts, stream.header, stream.stream_id)
+    return {"parts": list(map(_plain, parts, fields)), "parts_left_out": left_out}
 
 
 def _title(part: Part, stream: Stream) -> str:
@@ -47,8 +48,7 @@ def _title(part: Part, stream: Stream) -> str:
     return f"{part.title}{foreign}, {'intact' if part.state == 'intact' else 'DAMAGED'}{cut}"
 
 
-def _plain(data: bytes, part: Part, stream: Stream) -> dict[str, Any]:
-    fields: Sequence[Any] = dissect(data, part, stream.header, stream.stream_id)
+def _plain(part: Part, fields: Sequence[Field]) -> dict[str, Any]:
     packet = part.kind is not None
     return {
         "kind": part.name,

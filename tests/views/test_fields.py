@@ -14,7 +14,8 @@ from robuststream.container.packets import Kind, Metadata, Mode, Tile
 from robuststream.container.reader import Stream, read_stream
 from robuststream.container.writer import write_stream
 from robuststream.errors import RobustStreamError
-from robuststream.views.fields import Field, dissect
+from robuststream.views import fields as fields_module
+from robuststream.views.fields import MAX_FIELDS, Field, dissect, dissect_all
 from robuststream.views.parts import MAX_PARTS, Part, list_parts
 from tests.helpers import packet, random_tiles, sample_header, sample_stream, slow_crc16, slow_crc32c, varint
 
@@ -214,6 +215,30 @@ def test_what_a_hostile_file_lists_has_a_limit() -> None:
     parts, left_out = list_parts((intact + b"-") * (MAX_PARTS + 7))
     assert len(parts) == MAX_PARTS
     assert left_out >= 7
+
+
+def test_what_a_hostile_file_has_fields_of_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, stream = stream_of()
+    header = packet(Kind.HEADER, stream.stream_id, 0, b"\1\0" + b"\2\0" * 20_000)
+    index = packet(Kind.INDEX, stream.stream_id, 0, bytes(20_000))
+    parity = packet(Kind.PARITY, stream.stream_id, 0, b"\0\0" + varint(1 << 31) + b"\1" * 20_000)
+    hostile = header + index + parity
+    for part in list_parts(hostile)[0]:
+        fields = dissect(hostile, part, stream.header, stream.stream_id)
+        assert len(fields) <= MAX_FIELDS + 3
+        assert fields[-1].end == part.end
+    # The payload of each claims all that follow: nothing of it may be read again and again.
+    head = bytes([Kind.TILE]) + stream.stream_id + b"\0" + varint(1 << 20)
+    forged = (b"\xb7RS" + head + struct.pack("<H", slow_crc16(head))) * 3000
+    summed = []
+    monkeypatch.setattr(fields_module, "crc32c", lambda data, crc=0: summed.append(len(data)) or 0)
+    for part in list_parts(forged)[0]:
+        dissect(forged, part, stream.header, stream.stream_id)
+    assert sum(summed) <= len(forged)
+    monkeypatch.setattr(fields_module, "MAX_TOTAL", 30)
+    lists = dissect_all(data, list_parts(data)[0], stream.header, stream.stream_id)
+    assert len(lists) == len(list_parts(data)[0])
+    assert [bool(found) for found in lists].count(True) == 3
 
 
 def test_a_tile_of_another_stream_is_not_looked_into() -> None:
