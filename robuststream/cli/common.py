@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -16,6 +16,7 @@ import typer
 from robuststream.container.packets import MAX_PIXELS
 from robuststream.errors import RobustStreamError
 from robuststream.files import write_file
+from robuststream.views.text import one_line as one_line
 
 if TYPE_CHECKING:
     from robuststream.model import Model
@@ -47,11 +48,6 @@ class UsageError(RobustStreamError):
 
 
 # --- Messages ------------------------------------------------------------------------------------------------------
-
-
-def one_line(text: str) -> str:
-    """`text` without line breaks and control characters, which names in hostile files may hold."""
-    return "".join(sign if sign.isprintable() else "?" for sign in " ".join(text.split()))
 
 
 def say(kind: str, text: str) -> None:
@@ -217,13 +213,17 @@ def each(items: Sequence[Item], action: Callable[[Item], int]) -> int:
     return worst
 
 
-def _progress(items: Sequence[Item]) -> Iterable[Item]:
+def _progress(items: Sequence[Item]) -> Iterator[Item]:
     if len(items) < 2 or not sys.stderr.isatty():
-        return items
+        yield from items
+        return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    return track(items, description="", console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    # Redirected to the bar's console, what goes to a file or a pipe would go to the terminal.
+    with Progress(console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
+        yield from progress.track(items, description="")
 
 
 def load(path: Path | None) -> Model | None:

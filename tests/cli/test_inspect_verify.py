@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from PIL import Image
 
 import robuststream as rs
 from robuststream.container.layout import build_header, build_packet
 from robuststream.container.packets import Kind
 from robuststream.container.reader import read_stream
+from robuststream.container.report import Rule
 from tests.cli.conftest import Files, Run
 from tests.helpers import sample_header, sample_stream
 
@@ -33,12 +36,12 @@ class TestInspect:
             assert [str(n) for n in (tile.index, row, column, tile.offset, tile.size)] + ["intact"] in rows
 
     def test_damage_is_shown(self, run: Run, files: Files) -> None:
-        done = run("inspect", files.lost, files.gap)
-        assert (done.code, done.err) == (2, "")
-        text = done.out.decode()
+        lost, gap = run("inspect", files.lost), run("inspect", files.gap)
+        assert (lost.code, lost.err, gap.code, gap.err) == (2, "", 2, "")
+        text = lost.out.decode()
         assert "ROBS-TILE-MISSING, tile 4: no packet of this tile was found" in text
         assert ["4", "1", "1", "-", "-", "missing"] in [line.split() for line in text.splitlines()]
-        assert "ROBS-GAP, bytes" in text
+        assert b"ROBS-GAP, bytes" in gap.out
 
     def test_what_a_decode_may_put_right(self, run: Run, files: Files) -> None:
         done = run("inspect", files.flipped)
@@ -54,11 +57,17 @@ class TestInspect:
         documents = [json.loads(line) for line in done.out.splitlines()]
         assert documents == [rs.inspect(path).to_json() for path in (files.stream, files.lost)]
 
-    def test_json_follows_its_schema(self, run: Run, files: Files) -> None:
+    def test_json_follows_its_schema(self, run: Run, files: Files, tmp_path: Path) -> None:
+        policy = tmp_path / "policy.toml"
+        policy.write_text("min_parity = 0.1")
         schema = json.loads((Path(__file__).parents[2] / "spec" / "report.schema.json").read_text())
         jsonschema.Draft202012Validator.check_schema(schema)
-        for line in run("inspect", files.stream, files.lost, files.gap, files.flipped, "--json").out.splitlines():
-            jsonschema.validate(json.loads(line), schema)
+        assert set(schema["$defs"]["finding"]["properties"]["rule"]["enum"]) == {rule.value for rule in Rule}
+        for more in ((), ("-v", "--policy", policy)):
+            lines = run("inspect", files.stream, files.lost, files.gap, files.flipped, "--json", *more).out.splitlines()
+            assert len(lines) == 4
+            for line in lines:
+                jsonschema.validate(json.loads(line), schema)
 
     def test_standard_input(self, run: Run, files: Files) -> None:
         done = run("inspect", "-", stdin=files.stream.read_bytes())
@@ -82,6 +91,132 @@ class TestInspect:
         assert done.code == 0
         assert b"\x1b" not in done.out
         assert b"[bold]:smile:" in done.out
+
+
+class TestManyFiles:
+    """Of many files a line each."""
+
+    def test_a_line_each(self, run: Run, files: Files) -> None:
+        done = run("inspect", files.stream, files.lost, files.gap)
+        assert (done.code, done.err) == (2, "")
+        whole, lost, gap = done.out.decode().splitlines()
+        size = files.stream.stat().st_size
+        assert whole.startswith(f"{files.stream}: intact, 170 x 100 RGB, 6 tiles, {size} bytes, ")
+        assert whole.endswith(" bit per pixel, exact, no parity")
+        assert lost.startswith(f"{files.lost}: DAMAGED, 1 finding, 170 x 100 RGB, 5 of 6 tiles, ")
+        assert gap.startswith(f"{files.gap}: DAMAGED, 1 finding, 170 x 100 RGB, 6 tiles, ")
+
+    def test_folders_and_patterns(self, run: Run, files: Files, tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        for name in ("b.robs", "a.robs", "in/c.robs", "d[1].robs", "readme.txt"):
+            (tmp_path / name).write_bytes(files.stream.read_bytes())
+
+        def names(*arguments: object) -> list[str]:
+            done = run("inspect", *arguments)
+            assert (done.code, done.err) == (0, "")
+            return [line.partition(": ")[0].rpartition("/")[2] for line in done.out.decode().splitlines()]
+
+        assert names(tmp_path) == ["a.robs", "b.robs", "d[1].robs", "c.robs"]
+        assert names(tmp_path / "[ab].robs") == ["a.robs", "b.robs"]
+        assert names(tmp_path / "**" / "c.*", tmp_path / "a.robs") == ["c.robs", "a.robs"]
+        # A file of just this name is no pattern.
+        assert names(tmp_path / "d[1].robs", tmp_path / "b.robs") == ["d[1].robs", "b.robs"]
+
+    def test_what_gives_no_file_is_said_and_the_rest_is_done(self, run: Run, files: Files, tmp_path: Path) -> None:
+        done = run("inspect", tmp_path, tmp_path / "*.robs", files.stream)
+        assert done.code == 1
+        folder, pattern = done.err.splitlines()
+        assert f"{tmp_path}: no *.robs file is in this folder" in folder
+        assert f"{tmp_path / '*.robs'}: cannot be read" in pattern
+        assert done.out.startswith(f"{files.stream}: intact".encode())
+
+    def test_one_that_is_no_stream(self, run: Run, files: Files) -> None:
+        done = run("inspect", files.photo, files.stream)
+        assert done.code == 2
+        assert f"{files.photo}: no robuststream packet" in done.error
+        assert len(done.out.splitlines()) == 1
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal to play")
+    def test_a_bar_at_a_terminal_and_the_lines_where_they_were_sent(self, files: Files) -> None:
+        import pty
+
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "robuststream", "inspect", str(files.stream), str(files.gap)]
+        environment = {**os.environ, "TERM": "xterm"}
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, env=environment, check=False)
+        shown = os.read(ours, 1 << 16)
+        os.close(ours)
+        os.close(theirs)
+        assert done.returncode == 2
+        assert [line.partition(b", ")[0] for line in done.stdout.splitlines()] == [
+            f"{files.stream}: intact".encode(),
+            f"{files.gap}: DAMAGED".encode(),
+        ]
+        assert b"%" in shown
+        assert b"DAMAGED" not in shown
+
+
+class TestViews:
+    """What options add; tests/views looks into each."""
+
+    def test_tree_and_bytes(self, run: Run, files: Files) -> None:
+        done = run("inspect", "-v", "--hex", files.flipped)
+        assert (done.code, done.err) == (2, "")
+        text = done.out.decode()
+        tile = rs.inspect(files.flipped).tiles[2]
+        rows = [line.split() for line in text.splitlines()]
+        assert [str(tile.offset), str(tile.size), "TILE", "2,", "DAMAGED"] in rows
+        assert "tag 1, picture size" in text
+        assert "flipped bit" in text
+        assert text.splitlines()[0].endswith(": DAMAGED, 1 finding(s)")
+
+    def test_parts_in_json(self, run: Run, files: Files) -> None:
+        data = files.gap.read_bytes()
+        document = json.loads(run("inspect", "-v", "--json", files.gap).out)
+        assert {key: document[key] for key in rs.inspect(files.gap).to_json()} == rs.inspect(files.gap).to_json()
+        assert [part["start"] for part in document["parts"][1:]] == [part["end"] for part in document["parts"][:-1]]
+        last = document["parts"][-1]
+        assert (last["kind"], last["state"], last["end"], last["fields"]) == ("gap", "gap", len(data), [])
+        assert document["parts_left_out"] == 0
+
+    def test_policy(self, run: Run, files: Files, tmp_path: Path) -> None:
+        policy = tmp_path / "policy.toml"
+        policy.write_text('mode = "exact"\nmin_parity = 0.10\n')
+        done = run("inspect", files.stream, files.stream, "--policy", policy)
+        assert (done.code, done.err) == (2, "")
+        lines = done.out.decode().splitlines()
+        assert lines[1] == lines[3] == "  POLICY-MIN-PARITY: 0, and the policy has min_parity = 0.1"
+        document = json.loads(run("inspect", files.stream, "--json", "--policy", policy).out)
+        assert document["intact"]
+        assert [violation["rule"] for violation in document["policy"]] == ["POLICY-MIN-PARITY"]
+        policy.write_text('mode = "exact"')
+        assert run("inspect", files.stream, "--policy", policy).code == 0
+        policy.write_text("min_partiy = 1")
+        done = run("inspect", files.stream, "--policy", policy)
+        assert (done.code, done.out) == (1, b"")
+        assert f"{policy}: 'min_partiy' is no demand this release knows: intact, mode" in done.error
+
+    def test_map(self, run: Run, files: Files, tmp_path: Path) -> None:
+        out = tmp_path / "map.png"
+        assert run("inspect", files.lost, "--map", out).code == 2
+        with Image.open(out) as picture:
+            assert (picture.format, picture.mode) == ("PNG", "RGB")
+        done = run("inspect", files.lost, "--map", out)
+        assert done.code == 1
+        assert "use --force" in done.error
+        assert run("inspect", files.stream, "--map", out, "--force").code == 0
+        done = run("inspect", files.stream, files.lost, "--map", out, "--force")
+        assert done.code == 1
+        assert "one input at a time" in done.error
+
+    def test_page(self, run: Run, files: Files, tmp_path: Path) -> None:
+        out = tmp_path / "page.html"
+        done = run("inspect", files.lost, "--html", out, "--model", files.model)
+        assert (done.code, done.err) == (2, "")
+        page = out.read_text()
+        assert "data:image/jpeg;base64," in page
+        assert "ROBS-TILE-MISSING" in page
+        assert str(files.folder) not in page
 
 
 class TestVerify:
@@ -144,7 +279,7 @@ def test_imports_nothing_heavy(command: str, files: Files, tmp_path: Path) -> No
 
 
 def test_a_reader_that_has_seen_enough(files: Files) -> None:
-    command = [sys.executable, "-m", "robuststream", "inspect", *[str(files.stream)] * 40]
+    command = [sys.executable, "-m", "robuststream", "inspect", "-v", *[str(files.stream)] * 40]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
