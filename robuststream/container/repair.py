@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import islice, permutations
 
 from robuststream.container import layout, parity
 from robuststream.container.packets import DamagedPacket, Event, Header, Kind, Packet, Tile, kind_name
 from robuststream.container.parity import Block
 from robuststream.container.reader import Stream, read_stream, scan
 from robuststream.container.report import Finding, Rule
-from robuststream.container.symbols import MAX_PLACES, Copy, Key, Places, Search
+from robuststream.container.symbols import MAX_PLACES, Copy, Effort, Key, Places, Search
 from robuststream.container.writer import ORDER, arrange, distances
 from robuststream.errors import DamagedStream, RobustStreamError
 
@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 #: Symbols taken out in turn, where one with the right CRC-16 must be wrong nevertheless.
 MAX_SUSPECTS = 256
-#: Damaged descriptions that are put together of each other, and their bytes that are looked at.
-MAX_MIXED, MIXED_BYTES = 6, 512
+#: Damaged descriptions that are put together of each other, their bytes that are looked at, and how many come of it.
+MAX_MIXED, MIXED_BYTES, MAX_MIXTURES = 6, 512, 1 << 11
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,15 @@ def read_restored(data: bytes, lender: Stream | None = None) -> Stream:
         return stream
     better = read_stream(restored.data)
     tiles = {index: better.tiles[index] for index in restored.restored if index in better.tiles}
+    every = {**tiles, **stream.tiles}
+    unproven = stream.unproven
+    if len(every) == stream.header.tiles:
+        # A packet's CRCs do not say that it belongs to this header; the stream id does.
+        unproven = () if stream.owns(every) else every.keys()
     return replace(
         stream,
-        tiles={**tiles, **stream.tiles},
+        tiles=every,
+        unproven=unproven,
         salvaged={index: item for index, item in stream.salvaged.items() if index not in tiles},
         corrected={index: item for index, item in stream.corrected.items() if index not in tiles},
         metadata=better.metadata,
@@ -149,6 +155,8 @@ class _Restoration:
     def __init__(self, identity: bytes, copies: Sequence[Copy]) -> None:
         self.identity = identity
         self.copies = copies
+        self.size = sum(len(copy.data) for copy in copies)
+        self.effort = Effort(self.size)
         self.known: dict[Key, bytes] = {}
         for copy in copies:
             self.known = {**copy.intact, **self.known}
@@ -167,7 +175,7 @@ class _Restoration:
             more = f": {self.needed} more repair symbols are needed" if self.needed else ""
             raise DamagedStream(f"no HEADER packet survived, and parity does not give it back{more}")
         header = self._header()
-        wanted = _wanted(header, sum(len(copy.data) for copy in self.copies))
+        wanted = _wanted(header, self.size)
         if all(key in self.known for key in wanted if key[0] != Kind.INDEX):
             self._add_index(wanted)
             if parity:
@@ -192,7 +200,7 @@ class _Restoration:
         """As PARITY packets describe them, damaged ones too; the first description counts."""
         blocks: dict[int, Block] = {}
         # Blocks of which hardly anything arrived cannot be solved, and must not cost time.
-        left = 16 * sum(len(copy.data) for copy in self.copies)
+        left = 16 * self.size
         payloads = [payload for listed in self.payloads.values() for payload, _ in listed]
         for payload in payloads + _mixtures(payloads[:MAX_MIXED]):
             block = parity.parse_description(payload)
@@ -240,7 +248,7 @@ class _Restoration:
         fitting = {
             key: self.known[key] for key, start, end in block.spans() if len(self.known.get(key, b"")) == end - start
         }
-        search = Search(block, self.copies, self.places, sums, fitting)
+        search = Search(block, self.copies, self.places, sums, fitting, self.effort)
         source = search.in_place()
         solved = self._try(block, source, repair)
         # The further from its place a symbol is looked for, the likelier it is that another is taken for it.
@@ -259,6 +267,9 @@ class _Restoration:
             return solved
         # One of 65,536 wrong symbols has the right CRC-16: do without each in turn, those found last first.
         for suspect in list(reversed(source))[:MAX_SUSPECTS]:
+            if self.effort.solved < 0:
+                break
+            self.effort.solved -= block.symbols
             rest = {index: symbol for index, symbol in source.items() if index != suspect}
             solved = self._checked(block, parity.solve(block, rest, repair))
             if solved is not None:
@@ -351,7 +362,14 @@ def _mixtures(payloads: Sequence[bytes]) -> list[bytes]:
     if any(parity.parse_description(payload) is not None for payload in payloads):
         return []
     cuts = range(1, MIXED_BYTES)
-    return [one[:cut] + two[cut:MIXED_BYTES] for one, two in permutations(payloads, 2) for cut in cuts]
+    # Where both have the same byte, a cut behind it gives what a cut before it gave.
+    mixtures = (
+        one[:cut] + two[cut:MIXED_BYTES]
+        for one, two in permutations(payloads, 2)
+        for cut in cuts
+        if one[cut - 1 : cut] != two[cut - 1 : cut]
+    )
+    return list(islice(mixtures, MAX_MIXTURES))
 
 
 def _payload(raw: bytes) -> bytes:

@@ -16,8 +16,25 @@ Places = Sequence[Mapping[Key, Sequence[int]]]
 Sums = Sequence[Collection[int]]
 #: A packet's place is looked for at so many positions, a symbol in so many combinations of them.
 MAX_PLACES, MAX_COMBINATIONS = 16, 64
-#: Between two insertions or deletions, symbols are looked for so many bytes beside their place; in so many steps.
-MAX_SHIFT, MAX_STEPS = 1024, 1 << 20
+#: Between two insertions or deletions, symbols are looked for so many bytes beside their place.
+MAX_SHIFT = 1024
+#: What a restoration may cost, whatever descriptions say: symbols looked at, and symbols solved for; so many for each
+#: byte of the copies, and some more for small ones.
+STEPS, SPARE_STEPS = 8, 1 << 18
+SOLVED, SPARE_SOLVED = 1, 1 << 15
+
+
+class Effort:
+    """What a restoration may still do: linear in the `size` of its copies, in bytes."""
+
+    def __init__(self, size: int) -> None:
+        self.steps = SPARE_STEPS + STEPS * size
+        self.solved = SPARE_SOLVED + SOLVED * size
+
+
+def key_of(kind: int, number: int) -> Key:
+    """Of a packet: a reader does not interpret the number of a HEADER or an INDEX (section 4)."""
+    return kind, 0 if kind in (Kind.HEADER, Kind.INDEX) else number
 
 
 class Copy:
@@ -36,7 +53,7 @@ class Copy:
         for event in events:
             if not isinstance(event, (Packet, DamagedPacket)) or event.stream_id != identity:
                 continue
-            key = event.kind, event.number
+            key = key_of(event.kind, event.number)
             if isinstance(event, Packet):
                 self.intact.setdefault(key, data[event.offset : event.offset + event.size])
             else:
@@ -79,16 +96,24 @@ class Search:
         places: where packets may begin in each copy.
         sums: what the CRC-16 of each symbol may be.
         known: raw packets that are intact or restored.
+        effort: what the search may cost; what it does is taken off.
     """
 
     def __init__(
-        self, block: Block, copies: Sequence[Copy], places: Places, sums: Sums, known: Mapping[Key, bytes]
+        self,
+        block: Block,
+        copies: Sequence[Copy],
+        places: Places,
+        sums: Sums,
+        known: Mapping[Key, bytes],
+        effort: Effort,
     ) -> None:
         self._block = block
         self._copies = copies
         self._places = places
         self._sums = sums
         self._known = known
+        self._effort = effort
 
     def in_place(self) -> dict[int, bytes]:
         """The symbols, by index, that are in known packets or stand where they must be."""
@@ -121,7 +146,6 @@ class Search:
         """Symbols in packets that bytes were put into or cut out of: so many in a row, equally far from their place."""
         block = self._block
         found: dict[int, bytes] = {}
-        steps = 0
         for key, start, end in block.spans():
             if key in self._known:
                 continue
@@ -130,8 +154,7 @@ class Search:
             for copy, where in zip(self._copies, self._places, strict=True):
                 for place in where[key][:2]:
                     for shift in sorted(range(-MAX_SHIFT, MAX_SHIFT + 1), key=abs):
-                        steps += len(missing)
-                        if steps > MAX_STEPS:
+                        if self._effort.steps < 0:
                             return found
                         found |= self._run(copy.data, place - start + shift, missing, together)
         return found
@@ -140,10 +163,12 @@ class Search:
         """Of the missing symbols those at `offset` from their place in the block, with a neighbour or alone."""
         size = self._block.symbol
         right = {}
-        for index in missing:
-            start = offset + index * size
-            symbol = data[max(0, start) : max(0, start + size)]
-            if len(symbol) == size and crc16(symbol) in self._sums[index]:
+        # A description may have any number of symbols: only those inside the copy take a step.
+        first, behind = bisect_left(missing, -(offset // size)), bisect_right(missing, (len(data) - offset) // size - 1)
+        self._effort.steps -= 1 + max(0, behind - first)
+        for index in missing[first:behind]:
+            symbol = data[offset + index * size : offset + (index + 1) * size]
+            if crc16(symbol) in self._sums[index]:
                 right[index] = symbol
         if together == 1:
             return right

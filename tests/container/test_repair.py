@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import robuststream as rs
+from robuststream.checksum import crc16
 from robuststream.container import layout, parity
 from robuststream.container.packets import Kind, Metadata, Packet
 from robuststream.container.reader import read_stream, scan
-from robuststream.container.repair import read_restored, restore
+from robuststream.container.repair import MAX_MIXTURES, _mixtures, read_restored, restore
+from robuststream.container.symbols import MAX_SHIFT, Copy, Effort, Search
 from robuststream.container.writer import write_stream
 from tests.helpers import memory_below, packet, random_tiles, sample_header, sample_stream
 
@@ -171,3 +175,74 @@ def test_without_the_package(monkeypatch, caplog):
     with pytest.raises(ImportError):
         write_stream(HEADER, TILES)
     assert restore([PLAIN]).whole
+
+
+# --- Forged ---------------------------------------------------------------------------------------------------------
+
+
+def repacked(kind: int, change: Callable[[Packet], bytes]) -> bytes:
+    """DATA with `change` instead of each packet of a kind."""
+    return b"".join(change(p) if p.kind == kind else DATA[p.offset : p.offset + p.size] for p in PACKETS)
+
+
+def test_a_header_of_any_number():
+    """bad-numbered-header: a reader does not interpret it, and restoring looked for number 0."""
+    numbered = repacked(Kind.HEADER, lambda p: packet(p.kind, p.stream_id, 7, p.payload))
+    tile = next(p for p in scan(numbered) if isinstance(p, Packet) and p.kind == Kind.TILE)
+    hurt = numbered[: tile.offset] + numbered[tile.offset + tile.size :]
+    assert restore([hurt]).restored == (tile.number,)
+    assert read_restored(hurt).tiles.keys() == set(range(HEADER.tiles))
+
+
+def test_a_tile_by_parity_beside_a_strangers():
+    """bad-lent-tile: all tiles are there then, and none is proven."""
+
+    def other(item: Packet) -> bytes:
+        if item.number == 0:
+            return b""
+        tile = TILES[item.number]
+        if item.number == 1:
+            tile = replace(tile, words=tile.words[:-4] + b"else")
+        return packet(item.kind, item.stream_id, item.number, layout.build_tile(HEADER, item.stream_id, tile))
+
+    stream = read_restored(repacked(Kind.TILE, other))
+    assert set(stream.restored) == {0}
+    assert set(stream.unproven) == stream.tiles.keys() == set(range(HEADER.tiles))
+
+
+def test_only_symbols_inside_a_copy_are_looked_for():
+    """bad-wide-description: of symbols that no place is left for, any number cost nothing."""
+    data = bytes(200)
+    block = parity.Block(0, 1, (1 << 20, 100), 32, 3, 0, 3)
+    key, _, _ = next(iter(block.spans()))
+    places = [{name: [0] for name, _, _ in block.spans()}]
+    effort = Effort(len(data))
+    begun = effort.steps
+    search = Search(block, [Copy(data, [], bytes(4))], places, [set()] * block.symbols, {}, effort)
+    assert search.beside({}, 1) == {}
+    shifts, packets = 2 * MAX_SHIFT + 1, 2
+    assert 0 < begun - effort.steps <= packets * shifts * (1 + len(data) // 32)
+    effort.steps = -1
+    search = Search(block, [Copy(data, [], bytes(4))], places, [{crc16(bytes(32))}] * block.symbols, {}, effort)
+    assert search.beside({}, 1) == {}
+    assert key == (Kind.INDEX, 0)
+
+
+def test_symbols_beside_their_place_are_those_that_stand_there():
+    """In any shift, also where a copy cuts the first or the last symbol."""
+    data = np.random.default_rng(1).bytes(1000)
+    block = parity.Block(0, 0, (640,), 32, 3, 0, 3)
+    for place in (-700, -33, -1, 0, 350, 360, 361, 980):
+        sums = [{crc16(data[max(0, place + 32 * n) :][:32])} for n in range(20)]
+        inside = {n for n in range(20) if place + 32 * n >= 0 and place + 32 * (n + 1) <= len(data)}
+        search = Search(block, [Copy(data, [], bytes(4))], [{(Kind.HEADER, 0): [place]}], sums, {}, Effort(1000))
+        found = search._run(data, place, list(range(20)), 1)
+        assert found == {n: data[place + 32 * n : place + 32 * (n + 1)] for n in inside}
+
+
+def test_mixtures_of_descriptions_are_limited():
+    one, two = b"\xff" * 20 + b"same" + b"a" * 8, b"\xfe" * 20 + b"same" + b"b" * 8
+    wanted = {a[:cut] + b[cut:] for a, b in ((one, two), (two, one)) for cut in range(1, len(one))}
+    assert wanted - {one, two} <= set(_mixtures([one, two])) <= wanted | {one, two}
+    random = np.random.default_rng(1)
+    assert len(_mixtures([b"\xff" * 9 + random.bytes(600) for _ in range(6)])) == MAX_MIXTURES
