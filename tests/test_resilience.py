@@ -85,6 +85,9 @@ def decoder(data: bytes) -> tuple[Pixels, bool]:
         case b"crash":
             os.kill(os.getpid(), signal.SIGKILL)
         case b"hang":
+            while True:
+                pass
+        case b"sleep":
             time.sleep(60)
         case b"memory":
             np.zeros(child.MEMORY + (1 << 30), np.uint8)
@@ -95,11 +98,12 @@ def decoder(data: bytes) -> tuple[Pixels, bool]:
 
 def test_a_child_says_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     called = child.Child(decoder)
-    monkeypatch.setattr(child, "SECONDS", 20)
     seen = {data: called(data) for data in (b"good", b"crash", b"complaint", b"memory", b"warning")}
-    monkeypatch.setattr(child, "SECONDS", 0.1)
+    monkeypatch.setattr(child, "SECONDS", 0.2)
     seen[b"hang"] = called(b"hang")
-    monkeypatch.setattr(child, "SECONDS", 20)
+    monkeypatch.setattr(child, "WAIT", 0.2)
+    seen[b"sleep"] = called(b"sleep")
+    monkeypatch.undo()
     seen[b"again"] = called(b"again")
     called.close()
     assert {data: (shown.end, shown.told) for data, shown in seen.items()} == {
@@ -109,6 +113,7 @@ def test_a_child_says_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
         b"memory": ("error", True),
         b"warning": ("picture", True),
         b"hang": ("hang", True),
+        b"sleep": ("hang", True),
         b"again": ("picture", False),
     }
     assert np.array_equal(seen[b"again"].pixels, noise(1))

@@ -6,7 +6,7 @@ Bit errors, and lost datagrams of 1400 bytes, by themselves and in bursts of 3 o
 codec, the damage always on the bytes of the whole file. Lost datagrams are zeroed. Each peer has the quality that
 brings it nearest to the size of our stream without parity, at most 2 % below. A file that gives no picture counts as a
 grey one. What was measured is kept in the folder --cache, and a run goes on where the last one ended: `--again`
-measures the codecs named by --codec anew, such as `--codec robuststream --again` after a change of the decoder.
+forgets the codecs named by --codec first, such as `--codec robuststream --again` after a change of the decoder.
 
 JPEG 2000 needs OpenJPEG's tools (Debian: libopenjp2-tools), JPEG needs OpenCV, which prints libjpeg's warnings.
 """

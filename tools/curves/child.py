@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
-SECONDS = 30
+#: Of the decoder's CPU time, and of the clock's: a busy machine is no fault of the decoder.
+SECONDS, WAIT = 10, 600
 #: Bytes beside what the process holds when it starts.
 MEMORY = 4 << 30
 #: A child is a fork of this process: the models it needs are there at once, also after the crash of another.
@@ -54,7 +57,7 @@ class Child:
             self._start()
         try:
             self.link.send_bytes(data)
-            if not self.link.poll(SECONDS):
+            if not self._answered():
                 self.close()
                 return Shown(None, True, "hang")
             shown: Shown = self.link.recv()
@@ -62,6 +65,22 @@ class Child:
         except (EOFError, ConnectionError):
             self.close()
             return Shown(None, True, "crash")
+
+    def _answered(self) -> bool:
+        """Wait for the answer; False where it takes too long."""
+        used, end = self._used(), time.monotonic() + WAIT
+        while not self.link.poll(0.5):
+            if self._used() - used > SECONDS or time.monotonic() > end:
+                return False
+        return True
+
+    def _used(self) -> float:
+        """CPU seconds of the child, which may have ended; then the link says so."""
+        assert self.process is not None
+        with suppress(psutil.NoSuchProcess):
+            times = psutil.Process(self.process.pid).cpu_times()
+            return float(times.user + times.system)
+        return 0.0
 
     def _start(self) -> None:
         self.link, other = FORK.Pipe()
@@ -90,6 +109,8 @@ def _serve(link: Connection, parents: Connection, decoder: Decoder) -> None:
 def _shown(data: bytes, decoder: Decoder) -> Shown:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        for about_code in (FutureWarning, DeprecationWarning):
+            warnings.simplefilter("ignore", about_code)
         try:
             pixels, complained = decoder(data)
         except Exception:  # a decoder raises whatever its parsing raises

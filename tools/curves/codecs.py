@@ -42,6 +42,7 @@ class Codec:
         restores: whether the decoder gets back every byte of the second argument from the first, damaged one; then it
             need not run.
         missing: what to install where it cannot run.
+        prepare: loads what children are to inherit.
         everywhere: it is measured in all cells, not in those of the bars alone.
     """
 
@@ -49,6 +50,7 @@ class Codec:
     decode: Callable[[bytes], tuple[Pixels, bool]]
     restores: Callable[[bytes, bytes], bool] = lambda damaged, data: False
     missing: str = ""
+    prepare: Callable[[], object] = lambda: None
     everywhere: bool = True
 
 
@@ -59,7 +61,7 @@ def codecs() -> dict[str, Codec]:
         "robuststream, parity 5 %": ours(parity=0.05),
         "robuststream, parity 20 %": ours(parity=0.2),
         "robuststream, tiles of 128": replace(ours(tile=128), everywhere=False),
-        "CompressAI": Codec(encode_compressai, decode_compressai),
+        "CompressAI": Codec(encode_compressai, decode_compressai, prepare=network),
         "JPEG": jpeg(),
         "JPEG, restart markers": jpeg(**rows),
         "JPEG 2000": jpeg2000(),
@@ -73,7 +75,7 @@ def codecs() -> dict[str, Codec]:
 
 
 def ours(**settings: Any) -> Codec:
-    return Codec(lambda photo, size: rs.encode(photo, **settings), decode_ours, restores)
+    return Codec(lambda photo, size: rs.encode(photo, **settings), decode_ours, restores, prepare=rs.load_model)
 
 
 def decode_ours(data: bytes) -> tuple[Pixels, bool]:
@@ -207,7 +209,7 @@ def decode_jpeg2000(data: bytes) -> tuple[Pixels, bool]:
         source, target = Path(folder, "photo.jp2"), Path(folder, "photo.ppm")
         source.write_bytes(data)
         command = [OPENJPEG[1], "-allow-partial", "-i", str(source), "-o", str(target)]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=20)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60)
         if done.returncode < 0 or not target.exists():
             raise RuntimeError(done.stderr)
         pixels = np.asarray(Image.open(target).convert("RGB"))

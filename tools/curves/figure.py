@@ -111,8 +111,8 @@ def _names(axis: Any, ends: dict[str, float]) -> None:
     """A name beside the end of each curve, moved up or down where names would cover each other."""
     low, high = axis.get_ylim()
     step = (high - low) / 12.5
-    # Of curves that end at one place the first is named: the others' colours are known from where they do not.
-    first = {round(100 * end / (high - low)): name for name, end in reversed(ends.items())}
+    # Of curves that end on one point the first is named: the others' colours are known from where they do not.
+    first = {round(1000 * end / (high - low)): name for name, end in reversed(ends.items())}
     names = sorted(first.values(), key=lambda name: ends[name])
     places = [ends[name] for name in names]
     for _ in range(500):  # push neighbours apart, and all of them inside

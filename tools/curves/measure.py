@@ -169,6 +169,7 @@ def measure(
         cells: and how many draws of each for a photograph. Seeds differ from picture to picture, not between codecs.
     """
     known = {(d.picture, d.channel, d.level, d.seed, d.stream): d for d in store.draws(name)}
+    codec.prepare()
     child = Child(codec.decode)
     wanted = []
     for number, (path, size) in enumerate(photos.items()):
