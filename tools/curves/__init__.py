@@ -1,0 +1,1 @@
+"""What `tools/resilience.py` is made of: channels, codecs, child processes, measurement, figure."""
