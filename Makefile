@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The library asks for ranges; these are the releases everything here was measured with.
 PINS := torch==2.14.1 torchvision==0.29.1 compressai==1.2.8
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench vectors clean
 
 demo: $(VENV)/installed
 	$(BIN)/robuststream demo
@@ -21,6 +21,10 @@ lint: $(VENV)/installed-dev
 # The figures of the README and of the issue notes; wants a quiet machine.
 bench: $(VENV)/installed-dev
 	$(BIN)/python tools/benchmark.py all
+
+# Wants a look at what git says has changed: streams of a release stay as they are.
+vectors: $(VENV)/installed-dev
+	$(BIN)/python tools/make_vectors.py
 
 $(VENV)/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
