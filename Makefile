@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The library asks for ranges; these are the releases everything here was measured with.
 PINS := torch==2.14.1 torchvision==0.29.1 compressai==1.2.8
 
-.PHONY: demo test lint bench campaign clean
+.PHONY: demo test lint bench campaign vectors clean
 
 demo: $(VENV)/installed
 	$(BIN)/robuststream demo
@@ -25,6 +25,10 @@ bench: $(VENV)/installed-dev
 # Random damage, seeded; some hours. `tools/campaign.py NAME` runs one of its parts.
 campaign: $(VENV)/installed-dev
 	$(BIN)/python -W ignore tools/campaign.py all
+
+# Wants a look at what git says has changed: streams of a release stay as they are.
+vectors: $(VENV)/installed-dev
+	$(BIN)/python tools/make_vectors.py
 
 $(VENV)/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
