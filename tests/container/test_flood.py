@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from robuststream.checksum import crc16, crc32c
 from robuststream.container import flood, layout, scanner
 from robuststream.container.packets import DamagedPacket, DamagedPackets, Event, Gap, Kind, Packet
+from robuststream.container.reader import scan
 from tests.container.test_scanner import IDENTITY, SNIPPETS, batches, events, split
 from tests.helpers import memory_below, packet, slow_crc16, varint
 
@@ -130,6 +131,19 @@ def test_kernels_as_plain_python_sum_payloads_of_any_length(length):
     with limits(AT_ONCE, 1 << 15, block=64), plain_python():
         assert events(data) == plain_search(data)
         assert events(hurt) == plain_search(hurt)
+
+
+def test_a_header_cut_at_the_end_as_plain_python():
+    data = layout.SYNC + bytes(30) + raw_header(varint((1 << 32) - 1), varint(SMALL))
+    for end in range(len(data) - 13, len(data) + 1):
+        with limits(AT_ONCE, SMALL, block=64), plain_python():
+            assert events(data[:end]) == plain_search(data[:end], SMALL), end
+
+
+def test_a_scan_gives_each_damaged_packet_by_itself():
+    data = forged("maximal", 300, SMALL) + packet(Kind.TILE, IDENTITY, 1, b"true")
+    with limits(AT_ONCE, SMALL, block=64), plain_python():
+        assert list(scan(data)) == plain_search(data, SMALL)
 
 
 @pytest.mark.parametrize("plain", [False, True])
