@@ -251,8 +251,6 @@ def _heads(raw: bytes, identity: bytes) -> Iterator[tuple[tuple[PacketFields, in
         return
     known = SYNC + raw[len(SYNC) : len(SYNC) + 1] + identity
     flips = [8 * byte + bit for byte, (a, b) in enumerate(zip(raw, known, strict=False)) for bit in _bits(a ^ b)]
-    if len(flips) > MAX_FLIPS or len(raw) < MIN_PACKET_HEADER:
-        return
     single = _head_syndromes()
     whole = known + raw[len(known) :]
     for size in range(MIN_PACKET_HEADER, len(whole) + 1):

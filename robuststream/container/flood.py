@@ -162,7 +162,7 @@ def _search(data, at, block, limit, states, lead, rows, fields, zeros, shifts, r
         How many rows were filled, where to go on, and whether the last row is of an intact packet.
     """
     count, size = 0, len(data)
-    if at < 0 or lead < 0:  # never; but so the compiler need not ask at each index
+    if at < 0 or lead < 0:  # pragma: no cover: never; but so the compiler need not ask at each index
         return 0, size, False
     last = min(block, size - MIN_PACKET_HEADER + 1)
     while at < last:

@@ -304,9 +304,8 @@ class _Reader:
     def _check_others(self, others: Mapping[bytes, Found]) -> None:
         for identity, found in others.items():
             packets = [*found.order, *found.repeated, *found.unknown]
-            if packets:
-                first = min(packets, key=lambda packet: packet.offset)
-                self._add(Rule.FOREIGN, f"{len(packets)} packets of another stream ({identity.hex()})", first)
+            first = min(packets, key=lambda packet: packet.offset)
+            self._add(Rule.FOREIGN, f"{len(packets)} packets of another stream ({identity.hex()})", first)
 
     def _tile_reports(
         self,

@@ -9,7 +9,7 @@ import pytest
 from robuststream.container.layout import INDEX, build_tile
 from robuststream.container.packets import Header, Kind, Metadata, Packet
 from robuststream.container.reader import Stream, read_stream, scan
-from robuststream.container.repair import restore
+from robuststream.container.repair import read_restored, restore
 from robuststream.container.report import Rule
 from robuststream.container.writer import write_stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
@@ -212,3 +212,13 @@ def test_parity_needs_no_loan():
     pytest.importorskip("raptorq")
     data = write_stream(replace(HEADER, parity=1000), TILES)
     assert restore([without(data, Kind.HEADER)], lender(sample_header(32, 32))).data == data
+
+
+def test_a_loan_is_the_last_resort(caplog):
+    """Where neither a header nor parity is left; where one is, the lender is named in a warning."""
+    with pytest.raises(DamagedStream, match="no HEADER packet survived"):
+        read_restored(LOST)
+    assert read_restored(LOST, LENDER) == read_stream(LOST, LENDER)
+    assert not caplog.text
+    assert read_restored(DATA, LENDER) == read_stream(DATA)
+    assert "has a HEADER of its own: none is borrowed" in caplog.text

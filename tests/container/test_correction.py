@@ -118,6 +118,11 @@ def test_a_flip_in_every_packet_at_once():
         assert found(hurt) == [[Corrected(item, (bit,))] for item, bit in zip(PACKETS, bits, strict=True)]
 
 
+def test_a_packet_header_that_the_file_cuts_off_is_none():
+    for end in range(len(layout.SYNC), 12):
+        assert found(packet(Kind.TILE, IDENTITY, 5, b"payload")[:end]) == [], end
+
+
 def test_all_sizes_of_packet_header():
     """Number and length of 1 to 5 and 1 to 3 bytes: a flip may make them longer or shorter."""
     for number in (0, 127, 128, 1 << 14, 1 << 21, 1 << 28, (1 << 32) - 1):

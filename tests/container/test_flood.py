@@ -5,16 +5,17 @@ from __future__ import annotations
 import collections
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robuststream.checksum import crc16, crc32c
 from robuststream.container import flood, layout, scanner
 from robuststream.container.packets import DamagedPacket, DamagedPackets, Event, Gap, Kind, Packet
+from robuststream.container.reader import scan
 from tests.container.test_scanner import IDENTITY, SNIPPETS, batches, events, split
 from tests.helpers import memory_below, packet, slow_crc16, varint
 
@@ -104,6 +105,59 @@ FEW_IN_VAIN = 3 * scanner.HEADER_COST
 def test_events_are_those_of_the_plain_search(data, cuts, patience):
     with limits(patience, SMALL, block=64):
         assert events(*split(data, cuts)) == plain_search(data, SMALL)
+
+
+@contextmanager
+def plain_python() -> Iterator[None]:
+    """Every kernel as Python runs it, where an index out of bounds is an error."""
+    kernels = {name: value.py_func for name, value in vars(flood).items() if hasattr(value, "py_func")}
+    with pytest.MonkeyPatch.context() as patch, np.errstate(over="ignore"):  # a hash's products wrap around
+        for name, function in kernels.items():
+            patch.setattr(flood, name, function)
+        yield
+
+
+@settings(max_examples=30)
+@given(HOSTILE, st.lists(st.integers(0, 10_000), max_size=8))
+def test_kernels_as_plain_python_find_the_same(data, cuts):
+    with limits(AT_ONCE, SMALL, block=64), plain_python():
+        assert events(*split(data, cuts)) == plain_search(data, SMALL)
+
+
+@pytest.mark.parametrize("length", [0, 1, 128, 1 << 14, (1 << 14) + 129])
+def test_kernels_as_plain_python_sum_payloads_of_any_length(length):
+    data = layout.SYNC + bytes(30) + packet(Kind.TILE, IDENTITY, 3, np.random.default_rng(length).bytes(length))
+    hurt = data[:-1] + bytes([data[-1] ^ 1])
+    with limits(AT_ONCE, 1 << 15, block=64), plain_python():
+        assert events(data) == plain_search(data)
+        assert events(hurt) == plain_search(hurt)
+
+
+def test_a_header_cut_at_the_end_as_plain_python():
+    data = layout.SYNC + bytes(30) + raw_header(varint((1 << 32) - 1), varint(SMALL))
+    for end in range(len(data) - 13, len(data) + 1):
+        with limits(AT_ONCE, SMALL, block=64), plain_python():
+            assert events(data[:end]) == plain_search(data[:end], SMALL), end
+
+
+def test_a_scan_gives_each_damaged_packet_by_itself():
+    data = forged("maximal", 300, SMALL) + packet(Kind.TILE, IDENTITY, 1, b"true")
+    with limits(AT_ONCE, SMALL, block=64), plain_python():
+        assert list(scan(data)) == plain_search(data, SMALL)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_headers_inside_each_other(plain):
+    """More of them than headers fit side by side in a block: every second one begins in the stream id before."""
+    data = layout.SYNC + bytes(30)
+    for number in range(64):
+        outer = b"T" + layout.SYNC + b"T" + varint(number) + b"\5"
+        inner = b"T" + outer[-2:] + struct.pack("<H", slow_crc16(outer)) + varint(number) + b"\6"
+        data += layout.SYNC + outer + inner[3:5] + inner[5:] + struct.pack("<H", slow_crc16(inner))
+    with limits(AT_ONCE, SMALL, block=64), plain_python() if plain else nullcontext():
+        found = events(data)
+    assert found == plain_search(data, SMALL)
+    assert sum(isinstance(event, DamagedPacket) for event in found) == 128
 
 
 @pytest.mark.parametrize("patience", [NEVER, FEW_IN_VAIN, AT_ONCE])
@@ -205,6 +259,8 @@ def test_firsts_are_the_first_of_each_name_in_order(names):
         first.setdefault((event.kind, event.stream_id, event.number), event)
     # These few do not collide.
     assert list(batch.firsts()) == list(first.values())
+    with plain_python():
+        assert list(batch.firsts()) == list(first.values())
 
 
 def test_firsts_are_few_whichever_part_of_the_name_varies():

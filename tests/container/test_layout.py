@@ -128,7 +128,7 @@ def test_header_at_its_defaults_written_out():
 
 
 def test_header_with_every_field_stands_in_the_order_of_tags():
-    header = sample_header(colour=Colour.GREY, checkpoints=0, metadata_packets=200, model_name="käse")
+    header = sample_header(colour=Colour.GREY, checkpoints=0, metadata_packets=200, model_name="käse", y_checkpoints=3)
     name = "käse".encode()
     expected = (
         b"\x01\x00\x01\x02\x60\x40"
@@ -138,6 +138,7 @@ def test_header_with_every_field_stands_in_the_order_of_tags():
         + (b"\x05\x10" + DIGEST + b"\x07\x10" + SYNTHESIS)
         + b"\x0b\x01\x01"
         + b"\x0d\x01\x00"
+        + b"\x17\x01\x03"
     )
     assert layout.build_header(header) == expected
     assert layout.parse_header(expected) == header
@@ -204,6 +205,7 @@ BROKEN_HEADERS = {
     "height of zero": PLAIN[:5] + b"\x00" + PLAIN[6:],
     "tile of zero": PLAIN[:8] + b"\x00" + PLAIN[9:],
     "parity above four": PLAIN + b"\x08\x02\xa1\x1f",
+    "checkpoints in y above fifteen": PLAIN + b"\x17\x01\x10",
     "three sizes": b"\x01\x00\x01\x03\x60\x40\x01" + PLAIN[6:],
     "number not in its shortest form": PLAIN + b"\x0b\x02\x81\x00",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import raptorq
 from hypothesis import given
@@ -140,3 +141,17 @@ def test_solving_needs_enough():
     some = dict(list(repair.items())[:-1])
     assert parity.solve(block, lost, some) is None
     assert parity.solve(block, {k: s for k, s in source.items() if k >= block.repair - 2}, repair) == data
+
+
+def test_symbols_enough_in_number_may_still_not_do():
+    """RFC 6330 solves from as many symbols as there were in all cases but one of a few hundred."""
+    block = parity.Block(0, 0, (10 * 32,), 32, 400, 0, 3)
+    data = np.random.default_rng(1).bytes(block.length)
+    made = raptorq.Encoder.with_defaults(data, block.symbol).get_encoded_packets(block.repair)
+    repair = [item[parity.PAYLOAD_ID :] for item in made[block.symbols :]]
+    solved = [
+        parity.solve(block, {}, {n: repair[n] for n in range(start, start + block.symbols)})
+        for start in range(block.repair - block.symbols)
+    ]
+    assert set(solved) == {data, None}
+    assert solved.count(None) < 10

@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robuststream.container import layout
+from robuststream.container.correction import Corrected
+from robuststream.container.found import Found
+from robuststream.container.mending import Mender
 from robuststream.container.packets import Candidate, Kind, Metadata, Packet, Tile
-from robuststream.container.reader import Stream, read_stream, scan
-from robuststream.container.report import Rule, TileState
+from robuststream.container.reader import Stream, _guess, read_stream, scan
+from robuststream.container.report import Findings, Rule, TileState
 from robuststream.container.writer import write_stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 from tests.helpers import packet, random_tiles, sample_header, sample_stream
@@ -289,6 +292,37 @@ def test_a_candidate_is_a_guess():
     assert 0 not in stream.tiles
 
 
+def test_pairs_are_counted_where_there_are_several():
+    one, two, before = (Candidate(TILES[0], flips) for flips in ((9, 17), (24, 80), ()))
+    assert _guess([]) == _guess([before]) == ""
+    assert _guess([one, before]) == "; bit 1 of byte 1 and bit 1 of byte 2 would explain it"
+    assert _guess([one, two, before]) == "; 2 pairs of bits would each explain it"
+
+
+def test_a_corrected_tile_that_breaks_the_rules_is_none():
+    place = next(n for n, item in enumerate(PACKETS) if item.kind == Kind.TILE)
+    pieces = list(PIECES)
+    pieces[place] = bytearray(packet(Kind.TILE, IDENTITY, 0, b"no tile"))
+    pieces[place][15] ^= 1
+    stream = read_damaged(b"".join(pieces))
+    assert stream.corrected == {}
+    assert (set(stream.tiles), rules(stream)) == ({1, 2, 3}, {Rule.TILE_CRC})
+
+
+def test_a_packet_that_may_be_one_of_two_is_left_alone():
+    """The CRCs explain it by flips that make it tile 0, and by others that make it tile 1."""
+    tiles = [item for item in PACKETS if item.kind == Kind.TILE]
+    findings = Findings()
+    mender = Mender(DATA, [], findings)
+    explained = [[Corrected(item, (8,)) for item in tiles[:count]] for count in (2, 1)]
+    mender._corrector.packets = lambda identity, wanted: iter(explained)  # type: ignore[method-assign]
+    candidates = mender.others(HEADER, IDENTITY, Found())
+    assert candidates == {0: (Candidate(TILES[0], (8,)),)}
+    mender._corrector.packets = lambda identity, wanted: iter(explained[:1])  # type: ignore[method-assign]
+    assert mender.others(HEADER, IDENTITY, Found()) == {}
+    assert (mender.taken, findings.kept) == (set(), [])
+
+
 def test_an_intact_copy_is_better_than_a_corrected_one():
     place = next(n for n, item in enumerate(PACKETS) if item.kind == Kind.TILE)
     stream = read_stream(hit(*[()] * place, (150,)) + PIECES[place])
@@ -336,6 +370,17 @@ def test_z_is_salvaged_from_a_file_that_ends_in_y():
     stream = read_damaged(DATA[: target.offset + target.size - 9])
     assert set(stream.salvaged) == {1}
     assert Rule.TILE_CRC in rules(stream)
+
+
+def test_parts_of_y_that_are_salvaged_are_counted():
+    _, _, data = sample_stream(sample_header(64, 64, y_checkpoints=3), words=30)
+    tile = next(item for item in scan(data) if item.kind == Kind.TILE)
+    hurt = bytearray(data)
+    for place in range(3):
+        hurt[tile.offset + tile.size - 5 - place] ^= 0xFF
+    stream = read_stream(bytes(hurt))
+    assert stream.salvaged[0].pieces == stream.report.tiles[0].y_salvaged == 3
+    assert "a CRC fails; salvaged: its z and 3 of 4 parts of y" in [item.message for item in stream.report.findings]
 
 
 def test_no_z_is_salvaged_without_checkpoints():
@@ -433,6 +478,11 @@ def test_unknown_critical_packet_is_refused_by_name():
         read_stream(forge(ord("X"), 0, b"new"))
 
 
+def test_a_unit_alone_is_called_by_its_name():
+    with pytest.raises(DamagedStream, match=r"packed CompressAI unit .*robuststream.compressai.unpack"):
+        read_stream(packet(Kind.UNIT, IDENTITY, 0, b"packed"))
+
+
 def test_unit_in_a_stream_is_refused():
     with pytest.raises(UnsupportedVersion, match="UNIT packet at byte"):
         read_stream(forge(Kind.UNIT, 0, b"packed"))
@@ -455,6 +505,19 @@ def test_newer_versions():
     with pytest.raises(UnsupportedVersion, match="field 101"):
         read_stream(newer(payload + b"\x65\x00"))
     assert read_stream(newer(b"\x01\x09" + payload[2:])).header.version == (1, 9)
+
+
+@pytest.mark.parametrize("minor", [0, 9])
+def test_order_of_a_newer_version_is_not_judged(minor):
+    """It may have packets of its own between those known here."""
+    payload = bytes([layout.MAJOR, minor]) + layout.build_header(HEADER)[2:]
+    identity = layout.stream_id(payload, TILES)
+    pieces = [packet(Kind.HEADER, identity, 0, payload), packet(Kind.INDEX, identity, 0, bytes(4))]
+    pieces += [packet(Kind.TILE, identity, t.index, layout.build_tile(HEADER, identity, t)) for t in TILES[::-1]]
+    stream = read_stream(b"".join(pieces))
+    assert list(stream.tiles.values()) == TILES
+    assert stream.report.intact == (minor > 0)
+    assert rules(stream) == (set() if minor else {Rule.ORDER})
 
 
 def test_metadata_with_a_part_gone_is_left_out_and_told():
@@ -487,3 +550,20 @@ def test_metadata_that_breaks_the_rules_is_told():
     stream = read_stream(b"".join(pieces))
     assert stream.metadata == Metadata()
     assert Rule.METADATA in rules(stream)
+
+
+@pytest.mark.parametrize("second", [b"\x03\x00\x01cd", b"\x03\x01\x02cd"])
+def test_metadata_that_contradicts_itself_is_told_and_the_first_counts(second):
+    """The same part twice, or another number of parts."""
+    header = sample_header(64, 64, metadata_packets=2)
+    identity = layout.stream_id(layout.build_header(header), TILES)
+    pieces = [
+        packet(Kind.HEADER, identity, 0, layout.build_header(header)),
+        packet(Kind.METADATA, identity, 0, b"\x03\x00\x01ab"),
+        packet(Kind.METADATA, identity, 1, second),
+    ]
+    stream = read_stream(b"".join(pieces))
+    assert stream.metadata == Metadata(xmp=b"ab")
+    assert [item.message for item in stream.report.findings if item.rule == Rule.METADATA] == [
+        "contradicts an earlier part of the same block, which counts"
+    ]

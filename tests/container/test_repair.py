@@ -11,11 +11,11 @@ import pytest
 
 import robuststream as rs
 from robuststream.checksum import crc16
-from robuststream.container import layout, parity
+from robuststream.container import layout, parity, symbols
 from robuststream.container.packets import Kind, Metadata, Packet
 from robuststream.container.reader import read_stream, scan
 from robuststream.container.repair import MAX_MIXTURES, _mixtures, read_restored, restore
-from robuststream.container.symbols import MAX_SHIFT, Copy, Effort, Search
+from robuststream.container.symbols import MAX_PLACES, MAX_SHIFT, Copy, Effort, Search
 from robuststream.container.writer import write_stream
 from tests.helpers import memory_below, packet, random_tiles, sample_header, sample_stream
 
@@ -125,20 +125,59 @@ def test_order_copies_and_index_are_put_right_without_parity():
     assert restore([b"junk".join(reversed(unique))]).data == PLAIN
 
 
+def with_wrong_symbols(*tiles: int) -> bytes:
+    """In each of these tiles three lost bytes are made up so that a symbol's CRC-16 holds."""
+    hurt = bytearray(DATA)
+    for number in tiles:
+        tile = next(p for p in PACKETS if p.kind == Kind.TILE and p.number == number)
+        before = sum(p.size for p in PACKETS if p.offset < tile.offset and p.kind != Kind.HEADER) + PACKETS[0].size
+        index = -(-(before + 30) // BLOCK.symbol)
+        start = tile.offset + index * BLOCK.symbol - before
+        # A multiple of the CRC's polynomial x^16 + x^12 + x^5 + 1 changes nothing of it.
+        for place, value in ((5, 0x01), (6, 0x10), (7, 0x21)):
+            hurt[start + place] ^= value
+        end = start + BLOCK.symbol
+        assert crc16(bytes(hurt[start:end])) == crc16(DATA[start:end])
+    return bytes(hurt)
+
+
 def test_a_wrong_symbol_with_the_right_sum_is_found_out():
-    """Two lost bytes are made up so that the symbol's CRC-16 holds: only the CRC-32C of the packet can tell."""
-    tile = next(p for p in PACKETS if p.kind == Kind.TILE and p.number == 3)
-    before = sum(p.size for p in PACKETS if p.offset < tile.offset and p.kind not in (Kind.HEADER,)) + PACKETS[0].size
-    index = -(-(before + 30) // BLOCK.symbol)
-    start = tile.offset + index * BLOCK.symbol - before
-    symbol = bytearray(DATA[start : start + BLOCK.symbol])
-    # A multiple of the CRC's polynomial x^16 + x^12 + x^5 + 1 changes nothing of it.
-    for place, value in ((5, 0x01), (6, 0x10), (7, 0x21)):
-        symbol[place] ^= value
-    hurt = DATA[:start] + bytes(symbol) + DATA[start + BLOCK.symbol :]
-    assert layout.crc16(bytes(symbol)) == layout.crc16(DATA[start : start + BLOCK.symbol])
-    restored = restore([hurt])
+    """Only the CRC-32C of the packet can tell."""
+    restored = restore([with_wrong_symbols(3)])
     assert (restored.whole, restored.data) == (True, DATA)
+
+
+def test_two_wrong_symbols_with_the_right_sums_are_not_taken():
+    """One at a time is done without: what two would do to the tile is not found, and nothing wrong is given out."""
+    restored = restore([with_wrong_symbols(2, 3)])
+    assert restored.missing == ("TILE 2", "TILE 3")
+    assert read_stream(restored.data).tiles == {n: TILES[n] for n in (0, 1, 4, 5)}
+
+
+def test_a_search_for_wrong_symbols_ends(monkeypatch):
+    monkeypatch.setattr(symbols, "SPARE_SOLVED", -len(DATA) - 1)
+    assert restore([with_wrong_symbols(3)]).missing == ("TILE 3",)
+
+
+def test_sums_of_a_damaged_parity_packet_do_not_count_beside_an_intact_one():
+    tile = next(p for p in PACKETS if (p.kind, p.number) == (Kind.TILE, 2))
+    lost = next(p for p in PACKETS if (p.kind, p.number) == (Kind.PARITY, 1))
+    hurt = bytearray(DATA)
+    hurt[tile.offset + 20 : tile.offset + 220] = bytes(200)
+    # It says that the symbols are what stands there now.
+    start = lost.offset + lost.size - layout.PAYLOAD_CRC_BYTES - len(lost.payload) + len(BLOCK.build())
+    hurt[start : start + 2 * BLOCK.symbols] = crc16(bytes(BLOCK.symbol)).to_bytes(2, "little") * BLOCK.symbols
+    restored = restore([bytes(hurt)])
+    assert (restored.whole, restored.data) == (True, DATA)
+
+
+def test_some_tiles_stay_lost():
+    tiles = [p for p in PACKETS if p.kind == Kind.TILE]
+    hurt = DATA[: tiles[1].offset] + DATA[tiles[4].offset + tiles[4].size :]
+    stream = read_restored(hurt)
+    assert stream.tiles == {0: TILES[0], 5: TILES[5]}
+    assert (set(stream.restored), list(stream.unproven)) == (set(), [])
+    assert read_restored(DATA) == read_stream(DATA)
 
 
 def test_nothing_to_restore():
@@ -246,3 +285,15 @@ def test_mixtures_of_descriptions_are_limited():
     assert wanted - {one, two} <= set(_mixtures([one, two])) <= wanted | {one, two}
     random = np.random.default_rng(1)
     assert len(_mixtures([b"\xff" * 9 + random.bytes(600) for _ in range(6)])) == MAX_MIXTURES
+
+
+def test_a_tile_that_breaks_the_rules_is_not_whole():
+    """All packets are there and their CRCs hold."""
+    restored = restore([repacked(Kind.TILE, lambda p: packet(p.kind, p.stream_id, p.number, b"no tile"))])
+    assert (restored.whole, restored.missing) == (False, ())
+
+
+def test_a_packet_repeated_without_end_has_few_places():
+    data = DATA[: PACKETS[0].size] * 100
+    starts = Copy(data, list(scan(data)), PACKETS[0].stream_id).starts
+    assert starts == {(Kind.HEADER, 0): [PACKETS[0].size * n for n in range(MAX_PLACES)]}

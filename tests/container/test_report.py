@@ -73,6 +73,13 @@ def test_exact_needs_every_tile():
     assert replace(report, tiles=report.decoded(outcomes, ()).tiles[1:]).exact is False
 
 
+def test_outcomes_are_of_the_tiles_that_were_decoded():
+    report = report_of(sample_stream()[2])
+    assert report.outcomes() == {}
+    outcomes = {1: Outcome.EXACT, 4: Outcome.CONCEALED}
+    assert report.decoded(outcomes, ()).outcomes() == outcomes
+
+
 def test_a_repaired_tile_is_verified_and_not_exact():
     report = report_of(sample_stream()[2])
     outcomes = {**dict.fromkeys(range(6), Outcome.EXACT), 3: Outcome.REPAIRED}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from itertools import product
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 from robuststream.entropy import rans
 from robuststream.entropy.coder import TileDecoder, TileEncoder
@@ -17,6 +19,14 @@ from tests.helpers import random_tables, slow_rans
 SEEDS = st.integers(0, 2**32 - 1)
 #: One row of one regular symbol, 0, of probability 1/2; anything else escapes.
 COIN = CdfTables(np.array([0, 1 << 15, 1 << 16], np.int32), np.array([3], np.int32), np.array([0], np.int32))
+
+
+@pytest.fixture(params=["compiled", "plain Python"])
+def kernels(request, monkeypatch):
+    """The test runs twice: as plain Python an index out of bounds is an error."""
+    if request.param == "plain Python":
+        for name in ("encode", "start", "decode"):
+            monkeypatch.setattr(rans, name, getattr(rans, name).py_func)
 
 
 def random_symbols(
@@ -86,6 +96,7 @@ def test_escapes_at_the_borders_of_digits_equal_compressai(symbol):
     assert encode(rows, symbols, COIN) == by_compressai(rows, symbols, COIN) == slow_rans(symbols, rows, COIN)
 
 
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("symbol", [(1 << 27) + 1, -(1 << 27) - 1, 2**31 - 1, -(2**31)])
 def test_more_than_seven_digits_is_an_error(symbol):
     with pytest.raises(ValueError, match="7 bypass digits"):
@@ -109,6 +120,7 @@ def test_no_symbol_is_the_bare_state():
     assert encode(np.zeros(0, np.uint16), np.zeros(0, np.int32), COIN) == struct.pack("<II", 1 << 31, 0)
 
 
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_and_two_symbols(count):
     rows, symbols = np.zeros(count, np.uint16), np.array([5, -3][:count], np.int32)
@@ -185,6 +197,15 @@ def test_kernels_as_plain_python_give_the_same(seed, tiles, each):
             assert (outcomes[0][0].ravel() == symbols).all()
 
 
+def test_high_product_compiled_now_is_pythons_own():
+    """Compiled anew: what is on disk may be from before a change."""
+    compiled = njit(lambda a, b: rans.high_product(a, b))
+    edges = [0, 1, (1 << 32) - 1, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
+    values = edges + np.random.default_rng(2).integers(0, 1 << 64, 9, np.uint64).tolist()
+    for a, b in product(values, values):
+        assert int(compiled(np.uint64(a), np.uint64(b))) == a * b >> 64 == int(rans.high_product(a, b))
+
+
 def run_decoder(start, decode_, words, bounds, rows, tables):
     tiles = len(rows)
     states, positions, status = np.zeros(tiles, np.uint64), np.zeros(tiles, np.int64), np.zeros(tiles, np.int32)
@@ -228,6 +249,7 @@ def test_a_decoder_reads_no_word_of_its_neighbour(seed, words):
     assert outcomes[0][2][0] <= len(words)
 
 
+@pytest.mark.usefixtures("kernels")
 def test_cut_at_every_word_is_truncated_and_keeps_what_came_before():
     rng = np.random.default_rng(5)
     tables = random_tables(rng, 4)
@@ -247,6 +269,19 @@ def test_cut_at_every_word_is_truncated_and_keeps_what_came_before():
     assert kept > 150
 
 
+@pytest.mark.usefixtures("kernels")
+def test_cut_inside_an_escape_is_truncated():
+    """Each value takes a count and four digits, 21 bits in all: most words end inside one."""
+    rows, symbols = np.zeros(12, np.uint16), np.full(12, 8192, np.int32)
+    data = encode(rows, symbols, COIN)
+    for words in range(len(data) // 4):
+        decoded, decoder = decode(data[: 4 * words], rows, COIN)
+        assert decoder.status[0] == rans.TRUNCATED
+        whole = int((decoded == 8192).sum())
+        assert decoded.tolist() == [8192] * whole + [0] * (12 - whole)
+    assert (decode(data, rows, COIN)[0] == symbols).all()
+
+
 def test_words_too_many_are_not_complete():
     rows = np.zeros(5, np.uint16)
     data = encode(rows, np.arange(5, dtype=np.int32), COIN)
@@ -262,10 +297,12 @@ def test_symbols_too_few_are_not_complete():
     assert not decode(data, rows[:-1], COIN)[1].complete()[0]
 
 
+@pytest.mark.usefixtures("kernels")
 def test_state_below_its_range_is_refused():
     assert decode(struct.pack("<II", (1 << 31) - 1, 0), np.zeros(1, np.uint16), COIN)[1].status[0] == rans.RANGE
 
 
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("digits", [8, 9, 15])
 def test_more_than_seven_digits_is_escape(digits):
     """A state whose low 16 bits fall into COIN's escape, and whose next 4 bits are then the count of digits."""
@@ -278,6 +315,7 @@ def test_more_than_seven_digits_is_escape(digits):
     assert not symbols.any()
 
 
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize(
     ("symbol", "status"), [(8192, rans.OK), (-8192, rans.OK), (8193, rans.RANGE), (-8193, rans.RANGE)]
 )
@@ -288,6 +326,7 @@ def test_symbol_beyond_its_range(symbol, status):
     assert symbols.tolist() == ([0, symbol, 1] if status == rans.OK else [0, 0, 0])
 
 
+@pytest.mark.usefixtures("kernels")
 def test_a_failed_tile_only_yields_zeros_and_holds_up_no_other():
     rng = np.random.default_rng(7)
     tables = random_tables(rng, 3)
