@@ -55,6 +55,8 @@ INVALID = {
     "negative value": (lambda: tables((0, -10, TOP, 0, 5, 9, TOP)), "rise"),
     "value above the top": (lambda: tables((0, TOP + 5, TOP, 0, 5, 9, TOP)), "rise"),
     "difference that wraps": (lambda: tables((0, -(2**31), TOP, 0, 5, 9, TOP)), "rise"),
+    # bad-wrapping-table
+    "fall that wraps to a rise": (lambda: tables((0, 2143289344, -8388608, TOP), (4,), (0,)), "rise"),
 }
 
 
