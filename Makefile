@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The library asks for ranges; these are the releases everything here was measured with.
 PINS := torch==2.14.1 torchvision==0.29.1 compressai==1.2.8
 
-.PHONY: demo test lint bench campaign vectors clean
+.PHONY: demo test lint coverage bench campaign vectors clean
 
 demo: $(VENV)/installed
 	$(BIN)/robuststream demo
@@ -17,6 +17,11 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Every line and branch of what reads untrusted bytes. The tests run the compiled kernels as plain Python, too.
+coverage: $(VENV)/installed-dev
+	$(BIN)/coverage run -m pytest tests/container tests/entropy
+	$(BIN)/coverage report
 
 # The figures of the README and of the issue notes; wants a quiet machine.
 bench: $(VENV)/installed-dev

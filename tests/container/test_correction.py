@@ -196,6 +196,14 @@ def test_packets_of_other_streams_and_unwanted_ones_are_left_alone():
     assert found(hurt, wanted=lambda kind, number: kind == Kind.HEADER) == []
 
 
+def test_an_id_of_one_bit_more_is_another_streams():
+    """Its packet header's CRC-16 holds: nothing in it was flipped."""
+    other = flipped(IDENTITY, 3)
+    hurt = flipped(packet(Kind.TILE, other, 0, b"abcdef"), 8 * 14)
+    assert found(hurt) == []
+    assert [[item.flips for item in group] for group in found(hurt, other)] == [[(8 * 14,)]]
+
+
 def test_a_packet_must_lie_inside_its_gap():
     """What claims more than there is, or what another packet holds, is no packet of a few flipped bits."""
     tile = packet(Kind.TILE, IDENTITY, 0, b"abcdef")
