@@ -49,6 +49,9 @@ A hash is the first 16 digits of SHA-256; numbers are little-endian, in C order.
 decoder's choice: one that puts no bits right says `concealed` or `missing` there. To add a stream, put NAME.robs and
 NAME.json here and run `make vectors`: it leaves files that are not its own, and lists them.
 
+`models/bad-wrapping-table.safetensors` is a model that a loader must refuse: a CDF row falls by more than 2^31, which
+is a rise in 32 bits.
+
 | stream | what it is | what a reader must say |
 |---|---|---|
 """
@@ -120,7 +123,6 @@ def table(folder: Path) -> str:
 
 
 def write(folder: Path) -> None:
-    logging.disable(logging.WARNING)  # of each damaged stream that it is damaged
     (folder / "models").mkdir(parents=True, exist_ok=True)
     for name in MODELS:
         (folder / "models" / f"{name}.safetensors").write_bytes(model(name).to_bytes())
@@ -131,4 +133,5 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.WARNING)  # of each damaged stream that it is damaged
     write(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)

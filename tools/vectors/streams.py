@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 
-from robuststream.container import layout
+from robuststream.container import layout, parity
 from robuststream.container.packets import Colour, Header, Kind, Metadata, Mode, Packet, Tile
 from robuststream.container.reader import scan
 from robuststream.container.writer import arrange, distances, write_stream
@@ -198,6 +198,10 @@ def half_lost() -> Iterator[Vector]:
     yield Vector("bad-y-truncated", what, data[: tile.offset + tile.size - 14], rules=("TILE-CRC", "TILE-MISSING"))
 
 
+def joined(listed: Iterable[Packet]) -> bytes:
+    return b"".join(layout.build_packet(item.kind, item.stream_id, item.number, item.payload) for item in listed)
+
+
 def misplaced() -> Iterator[Vector]:
     """Every packet is intact, and something is wrong all the same."""
     data, (header, tiles) = stream(), coded()
@@ -243,6 +247,15 @@ def misplaced() -> Iterator[Vector]:
     second = replaced(short, at[2], listed[at[2]] + tile(coded(seed="other")[1][2]))
     what = "Two packets of a tile that differ, and another tile gone: that one is not proven."
     yield vector("tile-conflict", what, second, "TILE-CONFLICT", "TILE-MISSING")
+    with_parity = packets(stream(parity=100))
+    gone = [item for item in with_parity if item.kind != Kind.TILE or item.number > 3]
+    seven = [replace(item, number=7) if item.kind == Kind.HEADER else item for item in gone]
+    what = "HEADER has number 7, which is not interpreted; more tiles are gone than parity gives back."
+    yield vector("numbered-header", what, joined(seven), "TILE-MISSING")
+    wide = parity.Block(0, 2, (12 * len(data),), 32, 1, 0, 1).build()
+    forged = [replace(item, payload=wide) if item.kind == Kind.PARITY else item for item in gone]
+    what = "Tiles are gone, and PARITY describes one of very many symbols, of which there is none."
+    yield vector("wide-description", what, joined(forged), "TILE-MISSING", "PARITY")
     smaller = layout.build_packet(Kind.HEADER, identity, 0, layout.build_header(replace(header, height=HEIGHT - 1)))
     what = "A copy of HEADER has another height, and a tile is gone: no tile is proven."
     yield vector("header-conflict", what, replaced(short, at[3] - 1, smaller), "HEADER-CONFLICT", "TILE-MISSING")
