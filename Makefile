@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The library asks for ranges; these are the releases everything here was measured with.
 PINS := torch==2.14.1 torchvision==0.29.1 compressai==1.2.8
 
-.PHONY: demo test lint coverage bench campaign vectors clean
+.PHONY: demo test lint bench campaign coverage fuzz vectors clean
 
 demo: $(VENV)/installed
 	$(BIN)/robuststream demo
@@ -30,6 +30,11 @@ bench: $(VENV)/installed-dev
 # Random damage, seeded; some hours. `tools/campaign.py NAME` runs one of its parts.
 campaign: $(VENV)/installed-dev
 	$(BIN)/python -W ignore tools/campaign.py all
+
+# Coverage-guided, 10^7 executions; more than an hour. `make fuzz FUZZ="words --seconds 60"`: one target, for a minute.
+FUZZ ?=
+fuzz: $(VENV)/installed-dev
+	$(BIN)/python -W ignore tools/fuzz $(FUZZ)
 
 # Wants a look at what git says has changed: streams of a release stay as they are.
 vectors: $(VENV)/installed-dev
