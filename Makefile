@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 # The library asks for ranges; these are the releases everything here was measured with.
 PINS := torch==2.14.1 torchvision==0.29.1 compressai==1.2.8
 
-.PHONY: demo test lint bench campaign coverage fuzz vectors clean
+.PHONY: demo test lint kaitai bench campaign coverage fuzz vectors clean
 
 demo: $(VENV)/installed
 	$(BIN)/robuststream demo
 
-test: $(VENV)/installed-dev lint
+test: $(VENV)/installed-dev lint kaitai
 	$(BIN)/python -m pytest tests
 
 lint: $(VENV)/installed-dev
@@ -22,6 +22,11 @@ lint: $(VENV)/installed-dev
 coverage: $(VENV)/installed-dev
 	$(BIN)/coverage run -m pytest tests/container tests/entropy
 	$(BIN)/coverage report
+
+# The compiler of spec/robuststream.ksy, for its test, which is skipped without it.
+kaitai: $(VENV)/installed-dev
+	-@test -d $(VENV)/kaitai/node_modules/kaitai-struct-compiler || ! command -v npm >/dev/null || \
+		timeout 120 npm install --silent --no-audit --no-fund --prefix $(VENV)/kaitai kaitai-struct-compiler@0.11 js-yaml@5
 
 # The figures of the README and of the issue notes; wants a quiet machine.
 bench: $(VENV)/installed-dev
