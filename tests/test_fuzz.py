@@ -5,24 +5,33 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("atheris", reason="atheris, which has wheels for Linux x86-64 alone, is not installed")
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+
+from fuzz import harness, scanner, words
+
+from robuststream.container.scanner import Scanner
+from robuststream.entropy.coder import TileDecoder
 
 FUZZ = Path(__file__).parent.parent / "tools" / "fuzz"
 #: Executions of each target: a second or two.
 RUNS = {
     "words": 3000,
     "scanner": 1000,
-    "unit": 2000,
+    "unit": 1000,
     "reader": 400,
-    "flood": 500,
-    "parity": 150,
-    "decode": 100,
+    "flood": 300,
+    "parity": 60,
+    "decode": 60,
     "damage": 100,
-    "model": 150,
+    "model": 100,
 }
 
 
@@ -30,10 +39,16 @@ def fuzz(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-W", "ignore", str(FUZZ), *arguments], capture_output=True, text=True)
 
 
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder, so that kernels are compiled once."""
+    return tmp_path_factory.mktemp("fuzz")
+
+
 @pytest.mark.parametrize("target", RUNS)
-def test_nothing_is_found(target: str, tmp_path: Path) -> None:
+def test_nothing_is_found(target: str, work: Path) -> None:
     """In a child process, because libFuzzer ends it."""
-    done = fuzz(target, "--runs", str(RUNS[target]), "--work", str(tmp_path))
+    done = fuzz(target, "--once", "--runs", str(RUNS[target]), "--work", str(work))
     assert done.returncode == 0, done.stdout + done.stderr
     row = re.search(rf"^{target} +(\d+) .* (\d+) +0$", done.stdout, re.MULTILINE)
     assert row, done.stdout
@@ -41,10 +56,34 @@ def test_nothing_is_found(target: str, tmp_path: Path) -> None:
     assert int(row[2]) > 1  # coverage grows: the package is measured
 
 
-def test_what_is_wrong_is_found(tmp_path: Path) -> None:
-    """A file that is no input of the model target's own, and one that is: the replay tells them apart."""
-    (tmp_path / "good").write_bytes(b"no model")
-    assert fuzz("model", "--work", str(tmp_path), "--replay", str(tmp_path / "good")).returncode == 0
+def test_a_replay_of_files(work: Path) -> None:
+    """Without coverage; each file is judged alone."""
+    done = fuzz("scanner", "--work", str(work), "--replay", str(work / "corpus" / "scanner"))
+    assert done.returncode == 0, done.stdout
+
+
+def test_rules_are_held() -> None:
+    def target(check: Callable[[bytes], object]) -> SimpleNamespace:
+        return SimpleNamespace(check=check, ERRORS=(ValueError,))
+
+    harness._held(target(int), b"no number", watched=True)
+    with pytest.raises(harness.Broken, match="bytes of memory"):
+        harness._held(target(lambda data: bytes(harness.FLOOR + harness.FACTOR * 2)), b"x", watched=True)
+    with pytest.raises(KeyError):
+        harness._held(target({}.__getitem__), b"x", watched=False)
+
+
+def test_targets_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a scanner that says nothing at the end, and a decoder that is never at its end."""
+    scanner.check(b"\7junk")
+    coded = words.seeds()[2]
+    words.check(coded)
+    monkeypatch.setattr(Scanner, "close", lambda self: iter(()))
+    with pytest.raises(harness.Broken, match="events end at"):
+        scanner.check(b"\7junk")
+    monkeypatch.setattr(TileDecoder, "complete", lambda self: self.status < 0)
+    with pytest.raises(harness.Broken):
+        words.check(coded)
 
 
 def test_an_unknown_target_is_refused() -> None:

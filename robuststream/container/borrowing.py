@@ -92,7 +92,8 @@ def _payloads(lender: Stream, found: Found) -> list[bytes]:
     That is how many METADATA packets there are, and whether there is parity. The packets found speak for themselves.
     """
     header = lender.header
-    notes = max(found.notes, default=-1) + 1
+    # A hostile number may be the highest of all, and one more fits no header.
+    notes = min(max(found.notes, default=-1) + 1, layout.MAX_VARINT)
     headers = [replace(header, metadata_packets=count) for count in dict.fromkeys((notes, header.metadata_packets))]
     if not found.parity:
         headers += [replace(other, parity=0) for other in headers if other.parity]

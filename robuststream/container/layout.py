@@ -30,6 +30,9 @@ from robuststream.errors import DamagedStream, ImageError, UnsupportedVersion
 # --- Section 2: integers -------------------------------------------------------------------------------------------
 
 
+MAX_VARINT = (1 << 32) - 1
+
+
 class VarIntClass(c.Construct):  # type: ignore[misc]
     """Unsigned LEB128, at most 5 bytes, below 2^32, in its shortest form only."""
 
@@ -39,13 +42,13 @@ class VarIntClass(c.Construct):  # type: ignore[misc]
             byte: int = c.stream_read(stream, 1, path)[0]
             value |= (byte & 0x7F) << shift
             if not byte & 0x80:
-                if value >= 1 << 32 or (byte == 0 and shift):
+                if value > MAX_VARINT or (byte == 0 and shift):
                     raise c.ValidationError("a varint is not in its shortest form or above 32 bits", path)
                 return value
         raise c.ValidationError("a varint is longer than 5 bytes", path)
 
     def _build(self, obj: int, stream: Any, context: Any, path: str) -> int:
-        if not 0 <= obj < 1 << 32:
+        if not 0 <= obj <= MAX_VARINT:
             raise c.IntegerError(f"{obj} does not fit a varint of 32 bits", path)
         value = obj
         while value >= 0x80:
@@ -124,7 +127,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int] | None:
     for place, byte in enumerate(data[at : at + 5]):
         value |= (byte & 0x7F) << 7 * place
         if byte < 0x80:
-            return None if value >= 1 << 32 or (byte == 0 and place) else (value, at + place + 1)
+            return None if value > MAX_VARINT or (byte == 0 and place) else (value, at + place + 1)
     return None
 
 

@@ -222,3 +222,11 @@ def test_a_loan_is_the_last_resort(caplog):
     assert not caplog.text
     assert read_restored(DATA, LENDER) == read_stream(DATA)
     assert "has a HEADER of its own: none is borrowed" in caplog.text
+
+
+def test_a_metadata_number_that_no_header_could_count():
+    """Found by fuzzing: the highest number there is, and one more fits no varint."""
+    stray = packet(Kind.METADATA, read_stream(DATA).stream_id, 2**32 - 1, b"\x01\x00\x01icc")
+    stream = read_stream(LOST + stray, LENDER)
+    assert list(stream.tiles.values()) == TILES
+    assert rules(stream)[0] == Rule.HEADER_BORROWED
