@@ -62,16 +62,19 @@ def write_stream(header: Header, tiles: Sequence[Tile], metadata: Metadata | Non
 def arrange(header: Packet, others: Iterable[Packet]) -> list[Packet]:
     """The order of packets in a file: METADATA, INDEX, TILEs, PARITY by number, with copies of HEADER between them.
 
-    HEADER stands first, last, before the middle tile of several, and wherever more than 32 KiB would pass without one.
+    HEADER stands first, behind one third and two thirds of the tiles, last, and wherever more than 32 KiB would pass
+    without one. So of three tiles and more two copies are far from either end: where both ends are gone, and some bytes
+    beside, one is left.
     The reader calls this as well, to see whether a file is whole.
     """
     others = sorted(others, key=lambda packet: (ORDER[packet.kind], packet.number))
     tiles = sum(packet.kind == Kind.TILE for packet in others)
+    thirds = -(-tiles // 3), -(-2 * tiles // 3)
     arranged = [header]
     since_header = 0
     for packet in others:
-        middle = packet.kind == Kind.TILE and tiles > 1 and packet.number == tiles // 2
-        if since_header and (middle or since_header + packet.size > HEADER_INTERVAL):
+        third = packet.kind == Kind.TILE and packet.number in thirds
+        if since_header and (third or since_header + packet.size > HEADER_INTERVAL):
             arranged.append(header)
             since_header = 0
         arranged.append(packet)

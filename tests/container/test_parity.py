@@ -52,7 +52,7 @@ def test_payload_written_out():
 
 def test_order_and_reading():
     kinds = "".join(chr(item.kind) for item in PACKETS)
-    assert kinds == "HmiTTTHTTTpppH"
+    assert kinds == "HmiTTHTTHTTpppH"
     stream = read_stream(DATA)
     assert stream.report.intact
     assert stream.header.parity == 250

@@ -78,7 +78,7 @@ def test_undamaged_stream_comes_back_whole():
     assert (report.intact, report.findings, report.exact) == (True, (), None)
     assert list(stream.tiles.values()) == TILES
     assert (stream.stream_id, stream.salvaged, stream.metadata) == (IDENTITY, {}, METADATA)
-    assert report.packets == {"HEADER": 3, "METADATA": 1, "INDEX": 1, "TILE": 4}
+    assert report.packets == {"HEADER": 4, "METADATA": 1, "INDEX": 1, "TILE": 4}
     assert report.file_bytes == len(DATA)
     assert report.entropy_bytes == sum(len(tile.words) for tile in TILES)
     placed = [(item.offset, item.size) for item in PACKETS if item.kind == Kind.TILE]

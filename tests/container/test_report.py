@@ -41,7 +41,7 @@ def test_json_form_is_plain_and_complete():
         True,
         None,
     )
-    assert document["packets"] == {"HEADER": 3, "INDEX": 1, "TILE": 4}
+    assert document["packets"] == {"HEADER": 4, "INDEX": 1, "TILE": 4}
     assert document["entropy_bytes"] == sum(len(tile.words) for tile in tiles)
     assert (document["findings"], document["findings_left_out"], document["other_streams"]) == ([], 0, [])
     first = document["tiles"][0]
