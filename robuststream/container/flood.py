@@ -1,8 +1,8 @@
 """Very many packet headers at once, compiled: what the scanner does one by one, for files made to keep it busy.
 
 Headers nested in each other's payloads cost a plain search all that each one claims. Here every byte is summed into
-one CRC-32C over the file, and that of each claimed payload comes out of two of its prefixes (spec/format.md, section
-10). The scanner imports this module only where a file makes it, because numba takes a while.
+one CRC-32C over the file, and that of each claimed payload comes out of it (prefixes.py). The scanner imports this
+module only where a file makes it, because numba takes a while.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from robuststream.checksum import crc16, crc32c, crc32c_shift
+from robuststream.checksum import crc16
 from robuststream.container.layout import MAX_PACKET_HEADER, MAX_PAYLOAD, MIN_PACKET_HEADER, PAYLOAD_CRC_BYTES, SYNC
 from robuststream.container.packets import DamagedPacket, DamagedPackets, Kind, Packet
+from robuststream.container.prefixes import SHIFTS, moved, prefix, short_crc, sum_up, word_at
 from robuststream.entropy.rans import kernel
 
 #: Bytes whose packets are searched for at once.
@@ -74,7 +75,7 @@ class Flood:
         self._base += gone
         at = self._summed - begin
         steps = (len(view) - at) // 8
-        _sum(view, at, steps, self._states, gone // 4, (self._summed - self._base) // 4, _SLICES)
+        sum_up(view, at, steps, self._states, gone // 4, (self._summed - self._base) // 4)
         self._summed += 8 * steps
 
 
@@ -148,15 +149,15 @@ _SYNC0, _SYNC1, _SYNC2 = SYNC
 
 
 @kernel
-def _search(data, at, block, limit, states, lead, rows, fields, zeros, shifts, rests):  # type: ignore[no-untyped-def]
+def _search(data, at, block, limit, states, lead, rows, fields, zeros, shifts):  # type: ignore[no-untyped-def]
     """Fill `rows` with the headers whose CRC-16 holds, from `at` on, up to the first intact packet.
 
     Args:
         data: uint8 (n,), from some position of the file on.
         at: where to begin, in bytes; a sync at `block` or later is not looked at, nor a payload above `limit` bytes.
-        states: uint32, of the CRC-32C up to each fourth byte, from `lead` bytes before `data` on; lead < 8.
+        states, lead: as prefixes.prefix takes them.
         rows: uint32 (m, _COLUMNS).
-        fields, zeros, shifts, rests: _TABLES.
+        fields, zeros, shifts: _TABLES.
 
     Returns:
         How many rows were filled, where to go on, and whether the last row is of an intact packet.
@@ -167,11 +168,11 @@ def _search(data, at, block, limit, states, lead, rows, fields, zeros, shifts, r
     last = min(block, size - MIN_PACKET_HEADER + 1)
     while at < last:
         # The three bytes of a sync differ: its last one says how far to go on (Horspool, 1980).
-        byte = data[at + 2]
+        byte = data[np.uint64(at + 2)]
         if byte != _SYNC2:
             at += 1 if byte == _SYNC1 else 2 if byte == _SYNC0 else 3
             continue
-        if data[at] != _SYNC0 or data[at + 1] != _SYNC1:
+        if data[np.uint64(at)] != _SYNC0 or data[np.uint64(at + 1)] != _SYNC1:
             at += 3
             continue
         if count == len(rows):
@@ -182,33 +183,26 @@ def _search(data, at, block, limit, states, lead, rows, fields, zeros, shifts, r
         length, place = _varint(data, place)
         if number >> 32 or length > limit or place + 2 > size:
             continue
-        # Both checksums of the fields at once.
         covered = place - first
-        both = zeros[covered]
+        crc = zeros[np.uint64(covered)]
         row = (covered - 1) << 8
-        for i in range(6):
-            both ^= fields[row - (i << 8) | np.int64(data[first + i])]
-        for i in range(6, covered):
-            both ^= fields[row - (i << 8) | np.int64(data[first + i])]
-        if both >> 32 != np.int64(data[place]) | np.int64(data[place + 1]) << 8:
+        # In two parts, of which the first has no loop.
+        for i in range(_SHORTEST):
+            crc ^= fields[np.uint64(row - (i << 8) | np.int64(data[np.uint64(first + i)]))]
+        for i in range(_SHORTEST, covered):
+            crc ^= fields[np.uint64(row - (i << 8) | np.int64(data[np.uint64(first + i)]))]
+        if crc != np.uint32(data[np.uint64(place)]) | np.uint32(data[np.uint64(place + 1)]) << np.uint32(8):
             continue
         start = place + 2
         end = start + length
         intact = False
         if end + PAYLOAD_CRC_BYTES <= size:
-            crc = both & 0xFFFFFFFF ^ _prefix(data, start, states, lead, rests)
-            low, middle, high = length & 127, length >> 7 & 127, length >> 14
-            if low:
-                crc = _shifted(crc, low, shifts[0])
-            if middle:
-                crc = _shifted(crc, middle, shifts[1])
-            if high:
-                crc = _shifted(crc, high, shifts[2])
-            intact = crc ^ _prefix(data, end, states, lead, rests) == _word(data, end)
-        rows[count, _OFFSET] = np.int64(data[first]) << 24 | offset
-        rows[count, _LENGTH] = (start - offset) << 24 | length
-        rows[count, _IDENTITY] = _word(data, first + 1)
-        rows[count, _NUMBER] = number
+            whole = moved(short_crc(data, first, place) ^ prefix(data, start, states, lead), length, shifts)
+            intact = whole ^ prefix(data, end, states, lead) == word_at(data, end)
+        rows[np.uint64(count), _OFFSET] = np.int64(data[np.uint64(first)]) << 24 | offset
+        rows[np.uint64(count), _LENGTH] = (start - offset) << 24 | length
+        rows[np.uint64(count), _IDENTITY] = word_at(data, first + 1)
+        rows[np.uint64(count), _NUMBER] = number
         count += 1
         if intact:
             return count, end + PAYLOAD_CRC_BYTES, True
@@ -220,11 +214,14 @@ def _search(data, at, block, limit, states, lead, rows, fields, zeros, shifts, r
 def _varint(data, at):  # type: ignore[no-untyped-def]
     """Value, and the place behind; 2^40 where section 2 is broken, or the data end."""
     size = len(data)
+    # Most have one digit.
+    if at < size and data[np.uint64(at)] < 0x80:
+        return np.int64(data[np.uint64(at)]), at + 1
     value = np.int64(0)
     for digit in range(5):
         if at >= size:
             break
-        byte = np.int64(data[at])
+        byte = np.int64(data[np.uint64(at)])
         at += 1
         value |= (byte & 0x7F) << 7 * digit
         if byte < 0x80:
@@ -232,116 +229,19 @@ def _varint(data, at):  # type: ignore[no-untyped-def]
     return np.int64(1) << 40, at
 
 
-@kernel
-def _word(data, at):  # type: ignore[no-untyped-def]
-    """Four bytes, little-endian, as int64."""
-    low = np.int64(data[at]) | np.int64(data[at + 1]) << 8
-    return low | np.int64(data[at + 2]) << 16 | np.int64(data[at + 3]) << 24
+# --- CRC-16 ---------------------------------------------------------------------------------------------------------
+
+#: Bytes of what it covers: kind, stream id, number (1 to 5) and length (1 to 5).
+_SHORTEST, _LONGEST = 7, 15
 
 
-@kernel
-def _prefix(data, place, states, lead, rests):  # type: ignore[no-untyped-def]
-    """The CRC-32C up to `place`; two more bytes are read and do not matter."""
-    rest = (place + lead) & 3
-    state = np.int64(states[(place + lead) >> 2])
-    row, at = rest << 10, place - rest
-    found = state >> 8 * rest ^ np.int64(rests[row | (state ^ np.int64(data[at])) & 255])
-    found ^= np.int64(rests[row | 256 | (state >> 8 ^ np.int64(data[at + 1])) & 255])
-    found ^= np.int64(rests[row | 512 | (state >> 16 ^ np.int64(data[at + 2])) & 255])
-    return found ^ 0xFFFFFFFF
-
-
-@kernel
-def _shifted(crc, digit, table):  # type: ignore[no-untyped-def]
-    """crc32c_shift by `digit` times what the table is for."""
-    row = digit << 10
-    low = np.int64(table[row | crc & 255]) ^ np.int64(table[row | 256 | crc >> 8 & 255])
-    return low ^ np.int64(table[row | 512 | crc >> 16 & 255]) ^ np.int64(table[row | 768 | crc >> 24])
-
-
-@kernel
-def _sum(data, at, steps, states, gone, kept, slices):  # type: ignore[no-untyped-def]
-    """Drop the first `gone` of `states`; add those up to each fourth byte in `steps` of 8 from `at`, behind `kept`.
-
-    By 8 bytes at a time (Kounavis and Berry, "A systematic approach to building high performance software-based CRC
-    generators", 2005), and by 4 for the states between.
-    """
-    for i in range(kept + 1):
-        states[i] = states[gone + i]
-    state = np.int64(states[kept])
-    for i in range(kept + 1, kept + 1 + 2 * steps, 2):
-        mixed = state ^ _word(data, at)
-        behind = _word(data, at + 4)
-        states[i] = _four(mixed, slices, 0)
-        state = _four(mixed, slices, 4) ^ _four(behind, slices, 0)
-        states[i + 1] = state
-        at += 8
-
-
-@kernel
-def _four(word, slices, behind):  # type: ignore[no-untyped-def]
-    """What a word adds to the state `behind` bytes behind it."""
-    low = np.int64(slices[behind + 3, word & 255]) ^ np.int64(slices[behind + 2, word >> 8 & 255])
-    return low ^ np.int64(slices[behind + 1, word >> 16 & 255]) ^ np.int64(slices[behind, word >> 24])
-
-
-# --- CRCs as tables -------------------------------------------------------------------------------------------------
-#
-# But for initial value and final XOR a CRC is linear: what a byte adds to it can be looked up, and is XORed in.
-
-
-def _sums_of(columns: list[int]) -> _Words:
-    """Entry v is the XOR of those `columns` for which v has the bit set."""
-    table = np.zeros(1, np.uint32)
-    for column in columns:
-        table = np.concatenate((table, table ^ np.uint32(column)))
-    return table
-
-
-def _shift_table(step: int) -> _Words:
-    """Entry [n << 10 | k << 8 | v]: what v as byte k of a CRC-32C becomes when n * `step` bytes follow; n < 128."""
-    columns = [1 << bit for bit in range(32)]
-    tables = []
-    for _ in range(128):
-        tables += [_sums_of(columns[bit : bit + 8]) for bit in range(0, 32, 8)]
-        columns = [crc32c_shift(column, step) for column in columns]
-    return np.concatenate(tables)
-
-
-#: Bytes of what both CRCs cover in a header: kind, stream id, number (1 to 5) and length (1 to 5).
-_LONGEST = 15
-
-
-def _both(data: bytes) -> int:
-    return crc16(data) << 32 | crc32c(data)
-
-
-def _field_table() -> _Ints:
-    """Entry [n << 8 | v]: what v adds to both CRCs with n bytes behind it."""
+def _field_table() -> _Words:
+    """Entry [n << 8 | v]: what v adds with n bytes behind it."""
     rows = []
     for behind in range(_LONGEST):
         zeros = bytes(behind)
-        rows += [_both(bytes((value,)) + zeros) ^ _both(b"\0" + zeros) for value in range(256)]
-    return np.array(rows)
+        rows += [crc16(bytes((value,)) + zeros) ^ crc16(b"\0" + zeros) for value in range(256)]
+    return np.array(rows, np.uint32)
 
 
-#: Row n: what a byte adds to the state n bytes behind it.
-_SLICES = np.stack([_sums_of([crc32c_shift(1 << bit, 1 + behind) for bit in range(8)]) for behind in range(8)])
-
-
-def _rest_table() -> _Words:
-    """Entry [r << 10 | k << 8 | v]: what byte k of r more adds to the state behind these, 0 for k >= r; r < 4."""
-    table = np.zeros((4, 4, 256), np.uint32)
-    for rest in range(4):
-        for place in range(rest):
-            table[rest, place] = _SLICES[rest - 1 - place]
-    return table.ravel()
-
-
-#: Lengths take three digits of 7 bits: enough for MAX_PAYLOAD.
-_TABLES = (
-    _field_table(),
-    np.array([_both(bytes(size)) for size in range(_LONGEST + 1)]),
-    np.stack([_shift_table(1 << 7 * place) for place in range(3)]),
-    _rest_table(),
-)
+_TABLES = _field_table(), np.array([crc16(bytes(size)) for size in range(_LONGEST + 1)], np.uint32), SHIFTS

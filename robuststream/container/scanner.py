@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from robuststream.checksum import crc32c
 from robuststream.container.layout import (
     MAX_PACKET_HEADER,
-    MAX_PAYLOAD,
     PAYLOAD_CRC_BYTES,
     SYNC,
     parse_packet_header,
@@ -153,30 +152,39 @@ class _Window:
     """The part of the file still needed, by file position."""
 
     def __init__(self) -> None:
-        self._data = bytearray()
-        self._base = 0
+        self._space = bytearray()
+        self._base = 0  # file position that the space begins with
+        self._start = 0  # file position up to which all is forgotten
+        self._end = 0
 
     @property
     def end(self) -> int:
-        return self._base + len(self._data)
+        return self._end
 
     def append(self, data: bytes) -> None:
-        self._data += data
+        """What is needed moves to the front of the space where it is full; that has room for it to be seldom."""
+        if self._end - self._base + len(data) > len(self._space):
+            size = self._end - self._start
+            space = self._space if size + len(data) <= len(self._space) else bytearray(2 * (size + len(data)))
+            with self.view(self._start, self._end) as kept, memoryview(space) as front:
+                front[:size] = kept
+            self._space = space
+            self._base = self._start
+        at = self._end - self._base
+        self._space[at : at + len(data)] = data
+        self._end += len(data)
 
     def slice(self, start: int, end: int) -> bytes:
-        with memoryview(self._data) as view:
-            return bytes(view[start - self._base : end - self._base])
+        with self.view(start, end) as view:
+            return bytes(view)
 
     def view(self, start: int, end: int) -> memoryview:
-        """Without a copy. It must be released before anything is appended or forgotten."""
-        return memoryview(self._data)[start - self._base : end - self._base]
+        """Without a copy. It must be released before anything is appended."""
+        return memoryview(self._space)[start - self._base : min(end, self._end) - self._base]
 
     def find(self, pattern: bytes, start: int) -> int | None:
-        found = self._data.find(pattern, start - self._base)
+        found = self._space.find(pattern, start - self._base, self._end - self._base)
         return None if found < 0 else found + self._base
 
     def forget(self, before: int) -> None:
-        # In steps, so that the cost of moving the rest stays small against the bytes that go.
-        if before - self._base > MAX_PAYLOAD or before == self.end:
-            del self._data[: before - self._base]
-            self._base = before
+        self._start = before

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robuststream.checksum import crc16, crc32c
-from robuststream.container import flood, layout, scanner
+from robuststream.container import flood, layout, prefixes, scanner
 from robuststream.container.packets import DamagedPacket, DamagedPackets, Event, Gap, Kind, Packet
 from robuststream.container.reader import scan
 from tests.container.test_scanner import IDENTITY, SNIPPETS, batches, events, split
@@ -26,7 +26,7 @@ NEVER, AT_ONCE = 1 << 62, -1
 def limits(patience: int, payload: int = layout.MAX_PAYLOAD, block: int = flood.BLOCK) -> Iterator[None]:
     """How much the search bears before the rest is a flood, and a smaller format, so that small files are large."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (scanner, layout, flood):
+        for module in (layout, flood):
             patch.setattr(module, "MAX_PAYLOAD", payload)
         patch.setattr(flood, "BLOCK", block)
         patch.setattr(scanner, "PATIENCE", patience)
@@ -110,10 +110,11 @@ def test_events_are_those_of_the_plain_search(data, cuts, patience):
 @contextmanager
 def plain_python() -> Iterator[None]:
     """Every kernel as Python runs it, where an index out of bounds is an error."""
-    kernels = {name: value.py_func for name, value in vars(flood).items() if hasattr(value, "py_func")}
     with pytest.MonkeyPatch.context() as patch, np.errstate(over="ignore"):  # a hash's products wrap around
-        for name, function in kernels.items():
-            patch.setattr(flood, name, function)
+        for module in (flood, prefixes):
+            for name, value in list(vars(module).items()):
+                if hasattr(value, "py_func"):
+                    patch.setattr(module, name, value.py_func)
         yield
 
 
@@ -305,7 +306,7 @@ class Counter:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.summed = self.searched = self.window = 0
-        append, search, sum_up = scanner._Window.append, flood._search, flood._sum
+        append, search, sum_up = scanner._Window.append, flood._search, flood.sum_up
 
         def counted(data: bytes, crc: int = 0) -> int:
             self.summed += len(data)
@@ -322,11 +323,11 @@ class Counter:
 
         def measured(window: scanner._Window, data: bytes) -> None:
             append(window, data)
-            self.window = max(self.window, len(window._data))
+            self.window = max(self.window, window.end - window._start)
 
         for module in (scanner, layout):
             monkeypatch.setattr(module, "crc32c", counted)
-        monkeypatch.setattr(flood, "_sum", counted_sum)
+        monkeypatch.setattr(flood, "sum_up", counted_sum)
         monkeypatch.setattr(flood, "_search", counted_search)
         monkeypatch.setattr(scanner._Window, "append", measured)
 
