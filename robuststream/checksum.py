@@ -39,12 +39,13 @@ def _fastest_crc32c() -> tuple[Callable[[bytes, int], int], str]:
 _crc32c, kernel = _fastest_crc32c()
 
 
-def crc32c(data: bytes, crc: int = 0) -> int:
+def crc32c(data: bytes | memoryview, crc: int = 0) -> int:
     """CRC-32C of `data`, going on from `crc` (the CRC-32C of what came before)."""
-    return _crc32c(data, crc)
+    # The packages take no views.
+    return _crc32c(bytes(data), crc)
 
 
-def crc16(data: bytes) -> int:
+def crc16(data: bytes | memoryview) -> int:
     """CRC-16/IBM-3740 of `data`."""
     return binascii.crc_hqx(data, 0xFFFF)
 

@@ -333,7 +333,7 @@ def test_words_that_do_not_end_right_are_not_trusted() -> None:
     small = model()
     stream = read_stream(rs.encode(picture(64, 128), small, tile=64))
     tiles = [stream.tiles[0], stream.tiles[1]]
-    longer = replace(tiles[1], words=tiles[1].words + bytes(4))
+    longer = replace(tiles[1], words=bytes(tiles[1].words) + bytes(4))
     out = quiet(write_stream(stream.header, [tiles[0], longer]), small)
     assert out.report.tiles[1].outcome == Outcome.CONCEALED
     assert [f.rule for f in out.report.findings] == [Rule.ENTROPY]

@@ -161,7 +161,7 @@ def judged(stream: Stream) -> Outcome | None:
 
 def test_of_two_that_decode_neither_is_taken(stream: Stream) -> None:
     tile = stream.tiles[0]
-    wrong = replace(tile, words=tile.words[:-1] + bytes((tile.words[-1] ^ 1,)))
+    wrong = replace(tile, words=bytes(tile.words[:-1]) + bytes((tile.words[-1] ^ 1,)))
     assert judged(with_candidates(stream, Candidate(tile, (1,)))) == Outcome.REPAIRED
     assert judged(with_candidates(stream, Candidate(tile, (1,)), Candidate(wrong, (2,)))) == Outcome.REPAIRED
     assert judged(with_candidates(stream, Candidate(tile, (1,)), Candidate(tile, (2,)))) == Outcome.MISSING
@@ -171,7 +171,7 @@ def test_of_two_that_decode_neither_is_taken(stream: Stream) -> None:
 def test_a_pair_is_not_taken_where_the_tile_decodes_as_it_stands(stream: Stream) -> None:
     """Then all that differs is in what the end state does not bind, and a decode is no proof."""
     tile = stream.tiles[0]
-    wrong = replace(tile, words=tile.words[:-1] + bytes((tile.words[-1] ^ 1,)))
+    wrong = replace(tile, words=bytes(tile.words[:-1]) + bytes((tile.words[-1] ^ 1,)))
     assert judged(with_candidates(stream, Candidate(tile, (1, 2)), Candidate(wrong, ()))) == Outcome.REPAIRED
     assert judged(with_candidates(stream, Candidate(tile, (1, 2)), Candidate(tile, ()))) == Outcome.MISSING
     assert judged(with_candidates(stream, Candidate(tile, ()))) == Outcome.MISSING

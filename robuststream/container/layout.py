@@ -17,6 +17,7 @@ from robuststream.container.packets import (
     MAX_TILE,
     MAX_Y_CHECKPOINTS,
     MINOR,
+    Buffer,
     Colour,
     Header,
     Kind,
@@ -180,7 +181,7 @@ def build_header(header: Header) -> bytes:
     return bytes(HEADER.build({"major": MAJOR, "minor": MINOR, "fields": listed}))
 
 
-def parse_header(payload: bytes) -> Header:
+def parse_header(payload: Buffer) -> Header:
     """Read a HEADER payload.
 
     Raises:
@@ -248,7 +249,7 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
     return header
 
 
-def stream_id(header_payload: bytes, tiles: Iterable[Tile]) -> bytes:
+def stream_id(header_payload: Buffer, tiles: Iterable[Tile]) -> bytes:
     """First 4 bytes of SHA-256 over the HEADER payload, then each tile's byte count (u32) and rANS string, in order."""
     digest = hashlib.sha256(header_payload)
     for tile in tiles:
@@ -260,13 +261,15 @@ def stream_id(header_payload: bytes, tiles: Iterable[Tile]) -> bytes:
 # --- Section 6: TILE -----------------------------------------------------------------------------------------------
 
 CHECKPOINT = c.Struct("z_words" / VarInt, "crc" / c.Int32ul)
+#: What stands before the words.
 TILE = c.Struct(
     "checkpoint" / c.If(c.this._.checkpoints, CHECKPOINT),
     "earlier" / c.If(c.this._.mode, c.PrefixedArray(c.Byte, c.Int32ul)),
     "digest" / c.Int32ul,
     "sums" / c.Array(c.this._.y_checkpoints, c.Int16ul),
-    "words" / c.GreedyBytes,
+    "size" / c.Tell,
 )
+MAX_TILE_FIELDS = (5 + 4) + (1 + 255 * 4) + 4 + 2 * MAX_Y_CHECKPOINTS
 #: Native mode stores at most one more.
 MAX_EARLIER_DIGESTS = 11
 #: Two words of rANS state, then z's words, then y's.
@@ -289,9 +292,8 @@ def build_tile(header: Header, identity: bytes, tile: Tile) -> bytes:
             piece_sum(header, identity, tile.index, number, digests, tile.words[start:end])
             for number, (start, end) in enumerate(pieces(header, len(tile.words), tile.z_words))
         ],
-        "words": tile.words,
     }
-    return bytes(TILE.build(fields, **_tile_context(header)))
+    return bytes(TILE.build(fields, **_tile_context(header))) + tile.words
 
 
 def _tile_context(header: Header) -> dict[str, int]:
@@ -299,41 +301,47 @@ def _tile_context(header: Header) -> dict[str, int]:
     return {"checkpoints": header.checkpoints, "mode": header.mode, "y_checkpoints": header.y_checkpoints}
 
 
-def parse_tile(header: Header, identity: bytes, index: int, payload: bytes) -> Tile | None:
-    """Read a TILE payload whose CRC holds; None where it still breaks section 6 (its writer is at fault)."""
+def _split_tile(header: Header, payload: Buffer) -> tuple[Any, Buffer] | None:
+    """A TILE payload's fields and its words, which are not copied; None where it is too short."""
     try:
-        fields = TILE.parse(payload, **_tile_context(header))
+        fields = TILE.parse(bytes(payload[:MAX_TILE_FIELDS]), **_tile_context(header))
     except c.ConstructError:
         return None
-    size = len(fields.words)
+    return fields, payload[fields.size :]
+
+
+def parse_tile(header: Header, identity: bytes, index: int, payload: Buffer) -> Tile | None:
+    """Read a TILE payload whose CRC holds; None where it still breaks section 6 (its writer is at fault)."""
+    split = _split_tile(header, payload)
+    if split is None:
+        return None
+    fields, words = split
+    size = len(words)
     earlier = tuple(fields.earlier or ())
     if size % WORD or size < STATE_WORDS * WORD or index >= header.tiles or len(earlier) > MAX_EARLIER_DIGESTS:
         return None
     if fields.checkpoint is None:
-        return Tile(index, fields.words, fields.digest, earlier=earlier)
+        return Tile(index, words, fields.digest, earlier=earlier)
     z_words = fields.checkpoint.z_words
     if not STATE_WORDS <= z_words <= size // WORD:
         return None
-    if checkpoint_crc(header, identity, index, fields.words[: z_words * WORD]) != fields.checkpoint.crc:
+    if checkpoint_crc(header, identity, index, words[: z_words * WORD]) != fields.checkpoint.crc:
         return None
-    return Tile(index, fields.words, fields.digest, z_words, earlier)
+    return Tile(index, words, fields.digest, z_words, earlier)
 
 
 def salvage_tile(
-    header: Header, identity: bytes, index: int, payload: bytes, length: int | None = None
+    header: Header, identity: bytes, index: int, payload: Buffer, length: int | None = None
 ) -> Salvage | None:
     """What a damaged TILE payload, of which not all of the `length` bytes may be there, proves of its rANS string.
 
     The words up to the seam by the checkpoint, then piece after piece of y by its sum, up to the first that fails. None
     where not even z is proven, or without z not one piece.
     """
-    if index >= header.tiles:
+    split = _split_tile(header, payload)
+    if split is None or index >= header.tiles:
         return None
-    try:
-        fields = TILE.parse(payload, **_tile_context(header))
-    except c.ConstructError:
-        return None
-    words = fields.words
+    fields, words = split
     z_words = fields.checkpoint.z_words if fields.checkpoint else None
     proven = 0
     if z_words is not None:
@@ -365,7 +373,7 @@ def pieces(header: Header, size: int, z_words: int | None) -> list[tuple[int, in
     return list(pairwise(bounds))
 
 
-def piece_sum(header: Header, identity: bytes, index: int, number: int, digests: Iterable[int], piece: bytes) -> int:
+def piece_sum(header: Header, identity: bytes, index: int, number: int, digests: Iterable[int], piece: Buffer) -> int:
     """CRC-16 over the digests' seed, stream id, tile index (u32), piece number (u32), the digests (u32 each, as
     they stand) and the piece's words."""
     place = struct.pack("<II", index, number)
@@ -378,7 +386,7 @@ def digest_seed(parameters_digest: bytes, quality: int) -> bytes:
     return parameters_digest + (struct.pack("<I", quality) if quality else b"")
 
 
-def checkpoint_crc(header: Header, identity: bytes, index: int, prefix: bytes) -> int:
+def checkpoint_crc(header: Header, identity: bytes, index: int, prefix: Buffer) -> int:
     """CRC-32C over the digests' seed, stream id, tile index (u32) and the words up to the seam.
 
     With the digest in it, a tile decoded by means of another stream's header proves its model before a symbol is read.

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+#: Bytes, or a view of some that stand elsewhere: a large file is not held twice.
+Buffer = bytes | memoryview
+
 MAJOR = 1
 MINOR = 0
 #: A decoder refuses more declared pixels unless told otherwise; about the limit where Pillow warns, tripled.
@@ -134,7 +137,7 @@ class Tile:
     """
 
     index: int
-    words: bytes
+    words: Buffer
     digest: int
     z_words: int | None = None
     earlier: tuple[int, ...] = ()
@@ -147,7 +150,7 @@ class Packet:
     kind: int
     stream_id: bytes
     number: int
-    payload: bytes = field(repr=False)
+    payload: Buffer = field(repr=False)
     offset: int = 0
     size: int = 0
 

@@ -19,7 +19,7 @@ import construct as c
 
 from robuststream.checksum import crc16, crc32c
 from robuststream.container.layout import VarInt, build_packet
-from robuststream.container.packets import Kind, Packet
+from robuststream.container.packets import Buffer, Kind, Packet
 
 #: Bytes of packets that one block holds at most, but for its last packet.
 MAX_BLOCK = 1 << 22
@@ -119,7 +119,7 @@ def packet_key(ordinal: int, metadata: int) -> tuple[int, int]:
     return (Kind.INDEX, 0) if ordinal == metadata + 1 else (Kind.TILE, ordinal - metadata - 2)
 
 
-def parse_description(payload: bytes) -> Block | None:
+def parse_description(payload: Buffer) -> Block | None:
     """The block a PARITY payload, damaged or not, belongs to; None where that is not proven or not possible."""
     stream = io.BytesIO(payload)
     try:
@@ -204,7 +204,7 @@ def _block(metadata: int, first: int, sizes: tuple[int, ...], number: int, parit
     return Block(metadata, first, sizes, symbol, repair, number, -(-repair // each))
 
 
-def parity_packets(blocks: Sequence[Block], packets: Sequence[bytes], identity: bytes) -> list[Packet]:
+def parity_packets(blocks: Sequence[Block], packets: Sequence[Buffer], identity: bytes) -> list[Packet]:
     """The PARITY packets of a stream: the same blocks and packets give the same bytes (RFC 6330 defines the symbols).
 
     Args:

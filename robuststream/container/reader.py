@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import construct as c
 
@@ -147,7 +147,7 @@ class _Reader:
             findings=self.findings.in_file_order(),
             findings_left_out=self.findings.left_out,
         )
-        payload = found.headers[0].payload
+        payload = bytes(found.headers[0].payload)
         return Stream(header, payload, identity, tiles, corrected, salvaged, unproven, metadata, report)
 
     def _collect(self) -> tuple[dict[bytes, Found], list[Gap], Damage]:
@@ -158,10 +158,17 @@ class _Reader:
             if isinstance(event, Gap):
                 gaps.append(event)
             elif isinstance(event, Packet):
-                streams.setdefault(event.stream_id, Found()).add(event)
+                streams.setdefault(event.stream_id, Found()).add(self._in_place(event))
             else:
                 damage.add(event)
         return streams, gaps, damage
+
+    def _in_place(self, packet: Packet) -> Packet:
+        """With the payload not copied, where it may be large and there may be many."""
+        if packet.kind not in (Kind.TILE, Kind.PARITY):
+            return packet
+        end = packet.offset + packet.size - layout.PAYLOAD_CRC_BYTES
+        return replace(packet, payload=memoryview(self.data)[end - len(packet.payload) : end])
 
     def _choose(self, streams: dict[bytes, Found], damage: Damage, mender: Mender) -> bytes:
         """The stream whose complete header comes first; without any, one whose header can be corrected or borrowed."""

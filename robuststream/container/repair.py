@@ -333,7 +333,7 @@ class _Restoration:
         if all(key in self.known for key in numbers):
             return
         for packet in parity.parity_packets(blocks, raw, self.identity):
-            self.known[packet.kind, packet.number] = packet.payload
+            self.known[packet.kind, packet.number] = bytes(packet.payload)
 
     def _is_the_streams(self, header: Header, wanted: Sequence[Key]) -> bool:
         tiles: list[Tile] = []

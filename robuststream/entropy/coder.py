@@ -93,7 +93,7 @@ class TileDecoder:
     def __init__(
         self,
         tables: CdfTables,
-        strings: Sequence[bytes],
+        strings: Sequence[bytes | memoryview],
         until_mark: Sequence[bool],
         marks: Sequence[int | None] | None = None,
         partial: Sequence[bool] | None = None,

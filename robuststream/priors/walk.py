@@ -211,14 +211,14 @@ class TileData:
         partial: words are missing at the end. Symbols are decoded as far as the words tell them.
     """
 
-    words: bytes
+    words: bytes | memoryview
     digest: int | None
     z_words: int | None = None
     earlier: tuple[int, ...] = ()
     partial: bool = False
 
 
-def z_only(words: bytes) -> TileData:
+def z_only(words: bytes | memoryview) -> TileData:
     """A tile of which z alone survived."""
     return TileData(words, None, len(words) // 4)
 

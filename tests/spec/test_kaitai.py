@@ -72,7 +72,7 @@ def check_header(header: Header, read: Any) -> None:
 
 def check_tile(header: Header, payload: bytes, read: Any) -> None:
     tile = layout.TILE.parse(payload, **layout._tile_context(header))
-    assert (read.context_digest, read.sums, read.words) == (tile.digest, list(tile.sums), tile.words)
+    assert (read.context_digest, read.sums, read.words) == (tile.digest, list(tile.sums), payload[tile.size :])
     assert (read.earlier if header.mode else None) == (None if tile.earlier is None else list(tile.earlier))
     if header.checkpoints:
         assert (read.seam.value, read.crc) == (tile.checkpoint.z_words, tile.checkpoint.crc)
