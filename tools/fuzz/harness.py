@@ -38,7 +38,7 @@ FLOOR, FACTOR = 1 << 21, 1 << 10
 #: of a corpus when it is replayed.
 MEASURED = 251
 #: Modules that numba compiles.
-COMPILED = ["robuststream.entropy.rans", "robuststream.container.flood"]
+COMPILED = ["robuststream.entropy.rans", "robuststream.container.flood", "robuststream.container.prefixes"]
 
 
 class Broken(Exception):  # noqa: N818 - as the package's own
