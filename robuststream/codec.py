@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +18,9 @@ from robuststream.checks import check_padded_size, check_size, fitting
 from robuststream.concealment import fill_missing, pixel_mask
 from robuststream.container.packets import MAX_PARITY, MAX_PIXELS, MAX_TILE, MAX_Y_CHECKPOINTS, Header, Mode
 from robuststream.container.parity import require_raptorq
-from robuststream.container.reader import Stream, read_stream
+from robuststream.container.reader import Stream
 from robuststream.container.repair import Restored, read_restored, restore
-from robuststream.container.report import PROVEN, Outcome, Rule, StreamReport
+from robuststream.container.report import PROVEN, Finding, Outcome, Rule, StreamReport
 from robuststream.container.writer import write_stream
 from robuststream.errors import (
     ContextDesync,
@@ -33,6 +32,7 @@ from robuststream.images import read_picture, to_image
 from robuststream.latents import DecodedLatents, decode_all, decode_latents, encode_all
 from robuststream.model import Model
 from robuststream.modelstore import load_model
+from robuststream.sources import Source, read_lender, read_source
 from robuststream.tiling import Grid
 from robuststream.transforms import analyse, synthesise, to_bytes
 
@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 DEFAULT_TILE = 256
 #: Inside y, of each tile: 6 bytes, for 2 dB in a tile that is hit, against one of 2 bytes.
 CHECKPOINTS = 3
-Source = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
 
 
 def encode(
@@ -209,7 +208,7 @@ def decode(
         ModelNotFound, ModelMismatch: no model, or the wrong one.
         ImageError: the declared picture is too large.
     """
-    opened = _open(data, model, max_pixels, _lender(header_from))
+    opened = _open(data, model, max_pixels, read_lender(header_from))
     return _picture(opened, decode_latents(*opened), strict)
 
 
@@ -226,7 +225,7 @@ def decode_batch(
     Arguments and errors as for `decode`; the first stream that cannot be decoded ends it.
     """
     opened = []
-    lender = _lender(header_from)
+    lender = read_lender(header_from)
     for number, data in enumerate(streams):
         with _about(number, len(streams)):
             opened.append(_open(data, model, max_pixels, lender))
@@ -260,8 +259,8 @@ def _picture(opened: tuple[Stream, Model, Grid], decoded: DecodedLatents, strict
     stream, model, grid = opened
     report = decoded.report
     refuse_nothing(stream, report)
-    if strict:
-        _refuse_damage(decoded)
+    if strict and not (report.intact and report.verified):
+        raise damage(report.findings, report.findings_left_out)
     outcomes = report.outcomes()
     if not report.verified:
         lost = [index for index, outcome in outcomes.items() if outcome not in PROVEN]
@@ -287,7 +286,7 @@ def verify(
 
     Arguments and errors as for `decode`.
     """
-    opened = _open(data, model, max_pixels, _lender(header_from))
+    opened = _open(data, model, max_pixels, read_lender(header_from))
     report = decode_latents(*opened).report
     refuse_nothing(opened[0], report)
     return report
@@ -311,25 +310,7 @@ def repair(*copies: Source, header_from: Source | None = None) -> Restored:
     """
     if not copies:
         raise ValueError("repair needs one damaged copy at least")
-    return restore([read_source(data) for data in copies], _lender(header_from))
-
-
-def read_source(data: Source) -> bytes:
-    """The bytes of a stream given as bytes, a path or a binary file. Raises OSError."""
-    if isinstance(data, (str, os.PathLike)):
-        with open(data, "rb") as file:
-            return file.read()
-    return bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else data.read()
-
-
-def _lender(header_from: Source | None) -> Stream | None:
-    """The stream whose header may be borrowed."""
-    if header_from is None:
-        return None
-    try:
-        return read_stream(read_source(header_from))
-    except RobustStreamError as error:
-        raise type(error)(f"there is no header to borrow: {error}") from error
+    return restore([read_source(data) for data in copies], read_lender(header_from))
 
 
 def _open(data: Source, model: Model | None, max_pixels: int, lender: Stream | None) -> tuple[Stream, Model, Grid]:
@@ -353,13 +334,13 @@ def _nothing_left(stream: Stream) -> DamagedStream:
     return DamagedStream(f"none of the {stream.header.tiles} tiles survived ({stream.report.findings[0]})")
 
 
-def _refuse_damage(decoded: DecodedLatents) -> None:
-    report = decoded.report
-    if decoded.desync is not None:
-        raise ContextDesync(
-            f"tile {decoded.desync}: the entropy parameters differ from those the encoder used, so this machine or "
-            "model does not compute what the encoder's did; decode without strict to conceal the tile"
-        )
-    if not report.intact or not report.verified:
-        more = len(report.findings) + report.findings_left_out - 1
-        raise DamagedStream(f"{report.findings[0]}" + (f" (and {more} more findings)" if more else ""))
+def damage(findings: Sequence[Finding], left_out: int = 0) -> RobustStreamError:
+    """What a strict decode raises where something is wrong or missing."""
+    for finding in findings:
+        if finding.rule == Rule.DESYNC:
+            return ContextDesync(
+                f"tile {finding.tile}: the entropy parameters differ from those the encoder used, so this machine or "
+                "model does not compute what the encoder's did; decode without strict to conceal the tile"
+            )
+    more = len(findings) + left_out - 1
+    return DamagedStream(f"{findings[0]}" + (f" (and {more} more findings)" if more else ""))

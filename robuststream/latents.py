@@ -73,12 +73,10 @@ class DecodedLatents:
     Attributes:
         latents: int32 (M, h, w) at 2^-12, of the padded picture or a part of it; zeros where a tile is missing.
         report: the stream's report with each tile's outcome.
-        desync: the first tile whose entropy parameters differ from the encoder's, if any.
     """
 
     latents: Tensor
     report: StreamReport
-    desync: int | None = None
 
 
 #: A tile's index, and which of its candidates (from 1); 0 where it is intact, or z alone.
@@ -96,7 +94,6 @@ class _Decoding:
         self.outcomes = dict.fromkeys(grid.tiles_of(self.part), Outcome.MISSING)
         self.unproven = stream.unproven
         self.findings: list[Finding] = []
-        self.desync: int | None = None
         self.passed: dict[int, list[tuple[Candidate, Tensor]]] = {}
         self.judged = not stream.corrected
         self.waiting: dict[_Key, TileData] = {(index, 0): _data(tile) for index, tile in stream.tiles.items()}
@@ -125,8 +122,6 @@ class _Decoding:
         else:
             assert fault is not None
             self.findings.append(Finding(Rule.DESYNC if fault == DESYNC else Rule.ENTROPY, fault, tile=index))
-            if fault == DESYNC and self.desync is None:
-                self.desync = index
             # Symbols of a tile that failed are not trusted: it is decoded once more, up to z only.
             if data.digest is not None and data.z_words is not None:
                 self.waiting[key] = z_only(data.words[: WORD * data.z_words])
@@ -188,7 +183,7 @@ class _Decoding:
             if outcome in PROVEN and index in self.unproven:
                 self.outcomes[index] = Outcome.UNPROVEN
         findings = tuple(sorted(self.findings, key=lambda finding: finding.tile or 0))
-        return DecodedLatents(self.latents, self.stream.report.decoded(self.outcomes, findings), self.desync)
+        return DecodedLatents(self.latents, self.stream.report.decoded(self.outcomes, findings))
 
 
 def decode_latents(

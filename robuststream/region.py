@@ -22,6 +22,7 @@ from robuststream.container.reader import Stream
 from robuststream.container.repair import read_restored
 from robuststream.container.report import PROVEN, Finding, Outcome, StreamReport, TileReport
 from robuststream.errors import DamageWarning
+from robuststream.sources import Source, read_lender, read_source
 from robuststream.tiling import Box, Grid
 
 if TYPE_CHECKING:
@@ -39,10 +40,7 @@ Region = tuple[int, int, int, int]
 
 
 def open(
-    source: bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes],
-    model: Model | None = None,
-    *,
-    max_pixels: int = MAX_PIXELS,
+    source: Source, model: Model | None = None, *, max_pixels: int = MAX_PIXELS, header_from: Source | None = None
 ) -> StreamFile:
     """Open a stream to look at it, or to decode regions of it, without reading all of it; imports no torch.
 
@@ -53,13 +51,14 @@ def open(
         source: the stream: a path, a binary file (from where it stands; best one that can seek), or bytes.
         model: the model that encoded it; found by the digest in the stream, at the first decode, when None.
         max_pixels: larger declared pictures are refused.
+        header_from: another stream of the same series, as `robuststream.decode` takes it.
 
     Raises:
         OSError: it cannot be read.
-        NotARobustStream, UnsupportedVersion, DamagedStream: no header can be read.
+        NotARobustStream, UnsupportedVersion, DamagedStream: no header can be read, or the borrowed one does not fit.
         ImageError: the declared picture is too large.
     """
-    return StreamFile(source, model, max_pixels)
+    return StreamFile(source, model, max_pixels, None if header_from is None else read_source(header_from))
 
 
 class StreamFile:
@@ -76,16 +75,13 @@ class StreamFile:
         metadata: ICC profile, EXIF and XMP, byte for byte.
     """
 
-    def __init__(
-        self,
-        source: bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes],
-        model: Model | None,
-        max_pixels: int,
-    ) -> None:
+    def __init__(self, source: Source, model: Model | None, max_pixels: int, header_from: bytes | None) -> None:
         self._file, self._own = _opened(source)
         try:
             self._begin = self._file.tell()
             self._model = model
+            self._header_from = header_from
+            self._lender = read_lender(header_from)
             self._max_pixels = max_pixels
             self._front = read_front(self._read)
             stream = self._front.stream if self._front else self._whole
@@ -106,15 +102,12 @@ class StreamFile:
         return "L" if self.header.colour == Colour.GREY else "RGB"
 
     @overload
-    def decode(self) -> Decoded: ...
+    def decode(self, region: None = None, *, strict: bool = False) -> Decoded: ...
 
     @overload
-    def decode(self, region: None) -> Decoded: ...
+    def decode(self, region: Region, *, strict: bool = False) -> DecodedRegion: ...
 
-    @overload
-    def decode(self, region: Region) -> DecodedRegion: ...
-
-    def decode(self, region: Region | None = None) -> Decoded | DecodedRegion:
+    def decode(self, region: Region | None = None, *, strict: bool = False) -> Decoded | DecodedRegion:
         """Decode a region, or without one the whole picture, as `robuststream.decode` does.
 
         Of the file only those tiles are read that the region's pixels hang on, through the synthesis transform's
@@ -126,19 +119,25 @@ class StreamFile:
 
         Args:
             region: left, top, right, bottom in pixels, right and bottom outside; inside the picture, and not empty.
+            strict: raise where a tile of the region is not proven, or without a region where anything is wrong.
 
         Raises:
             ValueError: no such region.
-            DamagedStream: no tile survived.
+            DamagedStream: no tile survived; with `strict`, damage.
+            ContextDesync: with `strict`, the entropy parameters differ from the encoder's.
             ModelNotFound, ModelMismatch: no model, or the wrong one.
             OSError: the file cannot be read.
         """
         from robuststream import codec
 
         if region is None:
-            return codec.decode(self._bytes(), self._model, max_pixels=self._max_pixels)
+            return codec.decode(
+                self._bytes(), self._model, strict=strict, max_pixels=self._max_pixels, header_from=self._header_from
+            )
         out = self._decoded(self._box(region))
         if not out.report.verified:
+            if strict:
+                raise codec.damage(out.report.findings)
             lost = [tile for tile in out.report.tiles if tile.outcome not in PROVEN]
             count = f"{len(lost)} of the {len(out.report.tiles)} tiles of the region"
             warnings.warn(f"{count} are not exact ({out.report.findings[0]})", DamageWarning, stacklevel=2)
@@ -212,7 +211,7 @@ class StreamFile:
 
     @cached_property
     def _whole(self) -> Stream:
-        return read_restored(self._bytes())
+        return read_restored(self._bytes(), self._lender)
 
     def _streams(self, tiles: Collection[int]) -> Iterator[tuple[Stream, bool]]:
         """What these tiles may be decoded from, and whether that is the whole file: the least that may do first."""
@@ -305,9 +304,7 @@ class DecodedRegion:
     report: RegionReport
 
 
-def _opened(
-    source: bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes],
-) -> tuple[IO[bytes], bool]:
+def _opened(source: Source) -> tuple[IO[bytes], bool]:
     """A file that can seek, and whether it is ours to close."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return io.BytesIO(source), False

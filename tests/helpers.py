@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from robuststream.container.packets import Header, Kind, Metadata, Packet, Tile
-from robuststream.container.reader import scan
+from robuststream.container.scanner import scan
 from robuststream.container.writer import write_stream
 from robuststream.entropy.tables import CdfTables
 

@@ -20,8 +20,9 @@ from robuststream.architectures import ARCHITECTURES
 from robuststream.concealment import Mask
 from robuststream.container.layout import build_header, build_packet, build_tile
 from robuststream.container.packets import Colour, Header, Kind, Metadata, Mode, Packet
-from robuststream.container.reader import read_stream, scan
+from robuststream.container.reader import read_stream
 from robuststream.container.report import PROVEN, Outcome, Rule
+from robuststream.container.scanner import scan
 from robuststream.container.writer import write_stream
 from robuststream.faults import drop_tiles, flip_bits
 from robuststream.latents import decode_latents, encode_latents

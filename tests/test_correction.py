@@ -15,8 +15,9 @@ from robuststream.codec import decode_batch
 from robuststream.concealment import Mask
 from robuststream.container.layout import build_packet
 from robuststream.container.packets import Candidate, Kind, Packet
-from robuststream.container.reader import Stream, read_stream, scan
+from robuststream.container.reader import Stream, read_stream
 from robuststream.container.report import Outcome, Rule
+from robuststream.container.scanner import scan
 from robuststream.faults import drop_tiles
 from robuststream.latents import DecodedLatents, decode_latents
 from robuststream.tiling import Grid
@@ -199,7 +200,6 @@ def test_a_refuted_tile_falls_back_to_its_z() -> None:
     assert outcomes(decoded) == [Outcome.CONCEALED, Outcome.EXACT]
     # A candidate that fails is no finding of the tile, and says nothing of the machine.
     assert [finding.rule for finding in decoded.report.findings] == [Rule.TILE_CRC]
-    assert decoded.desync is None
 
 
 def test_escaped_values_are_not_bound_and_so_not_guessed_at() -> None:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from robuststream.container.packets import Kind, Metadata
-from robuststream.container.reader import scan
+from robuststream.container.scanner import scan
 from robuststream.pillow import EXTENSION, MEDIA_TYPE
 from tests.helpers import packet, sample_stream
 

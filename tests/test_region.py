@@ -22,10 +22,10 @@ from robuststream.concealment import Mask
 from robuststream.container.access import read_front, read_tiles
 from robuststream.container.layout import INDEX, build_packet
 from robuststream.container.packets import Kind, Packet
-from robuststream.container.reader import scan
 from robuststream.container.report import Outcome, Rule
+from robuststream.container.scanner import scan
 from robuststream.tiling import Grid
-from tests.helpers import varint
+from tests.helpers import varint, without_headers
 from tests.small import model, picture
 
 HEIGHT, WIDTH, TILE = 330, 390, 64
@@ -263,6 +263,34 @@ def test_parity_gives_tiles_back() -> None:
     hurt = faults.drop_tiles(data, tiles=[8])
     out = same_as_whole(hurt, (70, 70, 80, 80), model())
     assert [tile.outcome for tile in out.report.tiles if tile.index == 8] == [Outcome.REPAIRED]
+
+
+def test_a_borrowed_header() -> None:
+    data, other = stream(), rs.encode(picture(HEIGHT, WIDTH, 1), model(), tile=TILE)
+    bare = without_headers(data)
+    region = (70, 70, 120, 100)
+    with rs.open(data, model()) as opened, rs.open(bare, model(), header_from=io.BytesIO(other)) as borrowing:
+        assert borrowing.header == opened.header
+        for place in (region, None):
+            one, two = opened.decode(place), borrowing.decode(place)
+            assert torch.equal(one.latents, two.latents)
+            assert torch.equal(one.tensor, two.tensor)
+        # All tiles are there: the stream id proves the header.
+        assert borrowing.decode(region, strict=True).report.verified
+    with pytest.raises(rs.DamagedStream, match="no HEADER"):
+        rs.open(bare, model())
+    with pytest.raises(rs.NotARobustStream, match="there is no header to borrow"):
+        rs.open(bare, model(), header_from=b"nothing")
+
+
+def test_strict_is_about_the_region() -> None:
+    grid = Grid(WIDTH, HEIGHT, TILE, model().latent_stride, model().factor)
+    hurt = faults.drop_tiles(DATA, tiles=[grid.tiles - 1])
+    with rs.open(hurt, model()) as opened:
+        assert opened.decode((0, 0, 20, 20), strict=True).report.exact
+        for place in ((WIDTH - 20, HEIGHT - 20, WIDTH, HEIGHT), None):
+            with pytest.raises(rs.DamagedStream, match=f"tile {grid.tiles - 1}"):
+                opened.decode(place, strict=True)
 
 
 def test_whole_pictures() -> None:

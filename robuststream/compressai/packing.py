@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from robuststream.container.layout import MAX_PAYLOAD, PAYLOAD_CRC_BYTES, VarInt, build_packet
 from robuststream.container.packets import DamagedPacket, DamagedPackets, Gap, Kind, Packet, kind_name
-from robuststream.container.reader import scan_batches
+from robuststream.container.scanner import scan_batches
 from robuststream.errors import DamagedStream, ModelMismatch, NotARobustStream, UnsupportedModel, UnsupportedVersion
 from robuststream.modelparts import canonical_json
 

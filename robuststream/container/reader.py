@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import construct as c
@@ -17,8 +17,6 @@ from robuststream.container.packets import (
     MINOR,
     Candidate,
     DamagedPacket,
-    DamagedPackets,
-    Event,
     Gap,
     Header,
     Kind,
@@ -32,11 +30,10 @@ from robuststream.container.packets import (
 )
 from robuststream.container.parity import parse_description
 from robuststream.container.report import MAX_FINDINGS, Findings, Rule, StreamReport, TileReport, TileState
-from robuststream.container.scanner import Scanner
+from robuststream.container.scanner import scan_batches
 from robuststream.container.writer import arrange, distances
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 
-PIECE = 1 << 20
 #: Tiles never seen are listed one by one only where the file has this many bytes a tile; a packet has 25 at least.
 LISTED = 16
 #: Payloads of damaged tiles are looked at for a salvage up to so many times the file's size, together. Those of true
@@ -85,23 +82,6 @@ def read_stream(data: bytes, lender: Stream | None = None) -> Stream:
         UnsupportedVersion: a newer format.
     """
     return _Reader(data, lender).read()
-
-
-def scan(data: bytes) -> Iterator[Event]:
-    """All events of `data`, one by one."""
-    for event in scan_batches(data):
-        if isinstance(event, DamagedPackets):
-            yield from event
-        else:
-            yield event
-
-
-def scan_batches(data: bytes) -> Iterator[Event | DamagedPackets]:
-    """All events of `data` as the scanner gives them."""
-    scanner = Scanner()
-    for start in range(0, len(data), PIECE):
-        yield from scanner.feed(data[start : start + PIECE])
-    yield from scanner.close()
 
 
 class _Reader:

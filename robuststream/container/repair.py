@@ -15,8 +15,9 @@ from itertools import islice, permutations
 from robuststream.container import layout, parity
 from robuststream.container.packets import DamagedPacket, Event, Header, Kind, Packet, Tile, kind_name
 from robuststream.container.parity import Block
-from robuststream.container.reader import Stream, read_stream, scan
+from robuststream.container.reader import Stream, read_stream
 from robuststream.container.report import Finding, Rule
+from robuststream.container.scanner import scan
 from robuststream.container.symbols import MAX_PLACES, Copy, Effort, Key, Places, Search
 from robuststream.container.writer import ORDER, arrange, distances
 from robuststream.errors import DamagedStream, RobustStreamError

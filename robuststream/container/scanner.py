@@ -33,6 +33,26 @@ PACE = 8
 PATIENCE = 1 << 26
 
 
+PIECE = 1 << 20
+
+
+def scan(data: bytes) -> Iterator[Event]:
+    """All events of `data`, one by one."""
+    for event in scan_batches(data):
+        if isinstance(event, DamagedPackets):
+            yield from event
+        else:
+            yield event
+
+
+def scan_batches(data: bytes) -> Iterator[Event | DamagedPackets]:
+    """All events of `data` as the scanner gives them."""
+    scanner = Scanner()
+    for start in range(0, len(data), PIECE):
+        yield from scanner.feed(data[start : start + PIECE])
+    yield from scanner.close()
+
+
 class Scanner:
     """Incremental, without input or output of its own.
 

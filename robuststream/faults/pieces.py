@@ -12,7 +12,7 @@ from itertools import accumulate
 import numpy as np
 
 from robuststream.container.packets import DamagedPacket, Kind, Packet
-from robuststream.container.reader import scan
+from robuststream.container.scanner import scan
 from robuststream.faults.chance import GilbertElliott, check_probability, generator
 from robuststream.faults.cutting import put_in
 

@@ -9,8 +9,8 @@ from itertools import islice, pairwise
 
 from robuststream.container.layout import PAYLOAD_CRC_BYTES
 from robuststream.container.packets import DamagedPacket, DamagedPackets, Gap, Kind, Packet, kind_name
-from robuststream.container.reader import scan_batches
 from robuststream.container.report import Finding
+from robuststream.container.scanner import scan_batches
 
 #: More are counted, not listed: a hostile file holds one in each 12 bytes. A picture of 2^28 pixels has 4096 tiles.
 MAX_PARTS = 1 << 15

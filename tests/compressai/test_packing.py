@@ -20,7 +20,7 @@ import robuststream as rs
 from robuststream.compressai.packing import model_digest, pack, unpack
 from robuststream.container.layout import MAX_PAYLOAD
 from robuststream.container.packets import Kind, Packet, is_critical
-from robuststream.container.reader import scan
+from robuststream.container.scanner import scan
 from tests.helpers import memory_below, packet, sample_stream, varint
 from tests.small import net, picture
 

@@ -17,7 +17,7 @@ from PIL import Image
 import robuststream as rs
 from robuststream.compressai import RobustCodec
 from robuststream.container.packets import Kind, Packet
-from robuststream.container.reader import scan
+from robuststream.container.scanner import scan
 from tests.small import WIDE, model, picture
 
 #: One of each kind of prior.

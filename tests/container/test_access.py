@@ -9,7 +9,8 @@ import pytest
 from robuststream.container.access import read_front, read_tiles
 from robuststream.container.layout import INDEX
 from robuststream.container.packets import Kind, Metadata, Packet
-from robuststream.container.reader import read_stream, scan
+from robuststream.container.reader import read_stream
+from robuststream.container.scanner import scan
 from tests.helpers import packet, sample_stream, varint
 
 HEADER, TILES, DATA = sample_stream(metadata=Metadata(xmp=b"<x/>"))

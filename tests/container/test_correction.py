@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from robuststream.container import correction, layout, manybits
 from robuststream.container.correction import Corrected, Corrector
 from robuststream.container.packets import Gap, Kind, Metadata, Packet
-from robuststream.container.reader import scan
+from robuststream.container.scanner import scan
 from tests.helpers import memory_below, packet, sample_header, sample_stream, slow_crc16, slow_crc32c, varint
 
 _, _, DATA = sample_stream(sample_header(64, 64), words=6, metadata=Metadata(xmp=b"<x/>"))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from robuststream.checksum import crc16, crc32c
 from robuststream.container import flood, layout, prefixes, scanner
 from robuststream.container.packets import DamagedPacket, DamagedPackets, Event, Gap, Kind, Packet
-from robuststream.container.reader import scan
+from robuststream.container.scanner import scan
 from tests.container.test_scanner import IDENTITY, SNIPPETS, batches, events, split
 from tests.helpers import memory_below, packet, slow_crc16, varint
 

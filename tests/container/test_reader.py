@@ -13,8 +13,9 @@ from robuststream.container.correction import Corrected
 from robuststream.container.found import Found
 from robuststream.container.mending import Mender
 from robuststream.container.packets import Candidate, Kind, Metadata, Packet, Tile
-from robuststream.container.reader import Stream, _guess, read_stream, scan
+from robuststream.container.reader import Stream, _guess, read_stream
 from robuststream.container.report import Findings, Rule, TileState
+from robuststream.container.scanner import scan
 from robuststream.container.writer import write_stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 from tests.helpers import packet, random_tiles, sample_header, sample_stream

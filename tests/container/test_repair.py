@@ -13,8 +13,9 @@ import robuststream as rs
 from robuststream.checksum import crc16
 from robuststream.container import layout, parity, symbols
 from robuststream.container.packets import Kind, Metadata, Packet
-from robuststream.container.reader import read_stream, scan
+from robuststream.container.reader import read_stream
 from robuststream.container.repair import MAX_MIXTURES, _mixtures, read_restored, restore
+from robuststream.container.scanner import scan
 from robuststream.container.symbols import MAX_PLACES, MAX_SHIFT, Copy, Effort, Search
 from robuststream.container.writer import write_stream
 from tests.helpers import memory_below, packet, random_tiles, sample_header, sample_stream

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from robuststream.container.packets import Packet
-from robuststream.container.reader import scan
+from robuststream.container.scanner import scan
 
 DATA = np.random.default_rng(5).bytes(5000)
 

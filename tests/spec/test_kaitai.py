@@ -17,7 +17,7 @@ import pytest
 
 from robuststream.container import layout, parity
 from robuststream.container.packets import Header, Kind, Packet
-from robuststream.container.reader import scan
+from robuststream.container.scanner import scan
 
 ROOT = Path(__file__).parents[2]
 # Not resolved: the interpreter in .venv may be a link to one elsewhere.

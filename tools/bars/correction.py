@@ -20,8 +20,9 @@ from robuststream.architectures import ARCHITECTURES
 from robuststream.checksum import crc32c
 from robuststream.container.layout import PAYLOAD_CRC_BYTES, SYNC
 from robuststream.container.packets import Kind, Packet
-from robuststream.container.reader import read_stream, scan
+from robuststream.container.reader import read_stream
 from robuststream.container.report import PROVEN, Outcome
+from robuststream.container.scanner import scan
 from robuststream.faults import drop_tiles
 from robuststream.latents import decode_latents
 from robuststream.tiling import Grid

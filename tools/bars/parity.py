@@ -11,8 +11,8 @@ import robuststream as rs
 from bars.common import Figure, photo_paths
 from robuststream.container import parity
 from robuststream.container.packets import Kind, Packet
-from robuststream.container.reader import scan
 from robuststream.container.repair import restore
+from robuststream.container.scanner import scan
 from robuststream.errors import RobustStreamError
 
 SHARE, TRIALS, LONGEST = 0.10, 10_000, 300

@@ -14,7 +14,8 @@ from bars.common import Figure, interleaved
 from robuststream.checksum import crc16
 from robuststream.container.layout import MAX_PAYLOAD, PACKET_FIELDS, SYNC, build_header, build_packet
 from robuststream.container.packets import Header, Kind
-from robuststream.container.reader import read_stream, scan_batches
+from robuststream.container.reader import read_stream
+from robuststream.container.scanner import scan_batches
 
 SIZE = 100_000_000
 IDENTITY = b"\x01\x02\x03\x04"

@@ -12,7 +12,7 @@ import numpy as np
 
 from robuststream.container.layout import SYNC
 from robuststream.container.packets import Kind, Packet
-from robuststream.container.reader import scan
+from robuststream.container.scanner import scan
 from robuststream.faults import GilbertElliott
 from robuststream.testing import Damage, Step
 

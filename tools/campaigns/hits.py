@@ -25,8 +25,8 @@ from campaigns.decode import Original
 from robuststream import codec
 from robuststream.concealment import Mask
 from robuststream.container.packets import Kind, Packet
-from robuststream.container.reader import scan
 from robuststream.container.report import Outcome
+from robuststream.container.scanner import scan
 from robuststream.networks.fixedpoint import ONE
 
 LONGEST = 512

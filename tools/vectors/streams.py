@@ -10,7 +10,7 @@ import torch
 
 from robuststream.container import layout, parity
 from robuststream.container.packets import Colour, Header, Kind, Metadata, Mode, Packet, Tile
-from robuststream.container.reader import scan
+from robuststream.container.scanner import scan
 from robuststream.container.writer import arrange, distances, write_stream
 from robuststream.latents import encode_all
 from robuststream.model import Model
