@@ -99,6 +99,7 @@ def test_a_tile_with_anything_wrong_is_none(index):
     assert tiles_of(with_tile(index, packet(Kind.TILE, IDENTITY, index, b"no tile"))) is None
     assert tiles_of(with_tile(index, packet(Kind.TILE, IDENTITY, index + 1, raw[14:-4]))) is None
     assert tiles_of(with_tile(index, packet(Kind.PARITY, IDENTITY, index, b"of this number"))) is None
+    assert tiles_of(with_tile(index, packet(Kind.TILE, b"else", index, raw[14:-4]))) is None
     assert tiles_of(DATA[: PLACES[index]]) is None
 
 

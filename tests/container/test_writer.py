@@ -77,15 +77,15 @@ def test_a_single_tile_has_a_header_on_either_side():
 
 
 def test_metadata_is_split_and_comes_in_the_order_of_types():
-    metadata = Metadata(icc=bytes(layout.METADATA_PART), exif=b"", xmp=b"x" * (2 * layout.METADATA_PART + 1))
+    metadata = Metadata(icc=bytes(16384), exif=b"", xmp=b"x" * (2 * 16384 + 1))
     notes = [item for item in packets(sample_stream(metadata=metadata)[2]) if item.kind == Kind.METADATA]
     fields = [layout.METADATA.parse(item.payload) for item in notes]
     assert [item.number for item in notes] == list(range(5))
     assert [(item.type, item.part, item.parts, len(item.data)) for item in fields] == [
-        (1, 0, 1, layout.METADATA_PART),
+        (1, 0, 1, 16384),
         (2, 0, 1, 0),
-        (3, 0, 3, layout.METADATA_PART),
-        (3, 1, 3, layout.METADATA_PART),
+        (3, 0, 3, 16384),
+        (3, 1, 3, 16384),
         (3, 2, 3, 1),
     ]
 
