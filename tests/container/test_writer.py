@@ -116,6 +116,19 @@ def test_a_header_is_never_farther_than_the_interval(sizes):
         assert found[names.index((Kind.TILE, behind) if behind < len(tiles) else None) - 1].kind == Kind.HEADER
 
 
+@pytest.mark.parametrize(("more", "expected"), [(0, "Hmmi0H"), (1, "HmmiH0H")])
+def test_32768_bytes_may_stand_between_headers(more, expected):
+    header = sample_header(32, 32)
+    tiles = [Tile(0, bytes(4000), 7, 2)]
+
+    def stream(size: int) -> bytes:
+        return write_stream(header, tiles, Metadata(xmp=bytes(size)))
+
+    (between,) = stretches(stream(20_000))
+    rest = 32768 - sum(item.size for item in between)
+    assert order(stream(20_000 + rest + more)) == expected
+
+
 def test_a_packet_longer_than_the_interval_stands_alone():
     header = sample_header(96, 32)
     tiles = [Tile(index, bytes(size), 7, 2) for index, size in enumerate([40, 40000, 40])]
