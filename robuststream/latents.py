@@ -123,7 +123,7 @@ class _Decoding:
             assert fault is not None
             self.findings.append(Finding(Rule.DESYNC if fault == DESYNC else Rule.ENTROPY, fault, tile=index))
             # Symbols of a tile that failed are not trusted: it is decoded once more, up to z only.
-            if data.digest is not None and data.z_words is not None:
+            if (data.partial or data.digest is not None) and data.z_words is not None:
                 self.waiting[key] = z_only(data.words[: WORD * data.z_words])
         if not self.waiting and not self.judged:
             self._judge()
@@ -168,10 +168,15 @@ class _Decoding:
                 self.waiting[index, 0] = self._salvaged(salvage)
 
     def _salvaged(self, salvage: Salvage) -> TileData:
-        """Symbols of y stand behind proven words; in native mode also only where the digests are proven."""
-        if self.stream.header.mode == Mode.NATIVE and not salvage.pieces:
+        """Symbols of y stand behind proven words; in native mode also only where the digests are proven.
+
+        They are by a piece of y, and must not be used without one: the damage may have hit them.
+        """
+        if salvage.pieces:
+            return TileData(salvage.words, salvage.digest, salvage.z_words, salvage.earlier, partial=True)
+        if self.stream.header.mode == Mode.NATIVE:
             return z_only(salvage.words)
-        return TileData(salvage.words, salvage.digest, salvage.z_words, salvage.earlier, partial=True)
+        return TileData(salvage.words, None, salvage.z_words, partial=True)
 
     def _proven(self, index: int, repaired: bool) -> Outcome:
         if repaired or index in self.stream.restored:

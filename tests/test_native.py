@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from robuststream.concealment import Mask
 from robuststream.container.packets import Mode
 from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome, Rule
+from robuststream.container.writer import write_stream
 from robuststream.faults import drifted
 from robuststream.priors.gaussian import Gaussian
 from tests.priors.test_context import Own
@@ -77,6 +79,22 @@ def test_small_drift_is_repaired(architecture: str, relative: float) -> None:
             box = out.mask[tile.index // 2 * 256 :, tile.index % 2 * 256 :][:256, :256]
             assert (box == (Mask.REPAIRED if tile.outcome == Outcome.REPAIRED else Mask.EXACT)).all()
     assert repaired or relative < 3e-5, "no drift met a threshold: the test proves nothing"
+
+
+def test_repaired_rows_whose_string_does_not_end_are_no_repaired_tile() -> None:
+    """The rows are the encoder's; only the end state says whether the symbols are."""
+    small = model("mbt2018-mean", 8, 24)
+    stream = read_stream(rs.encode(picture(256, 256), small, mode="native"))
+    whole = write_stream(stream.header, [stream.tiles[0]])
+    seed = next(seed for seed in range(40) if repaired_with(whole, small, seed))
+    tile = replace(stream.tiles[0], words=bytes(stream.tiles[0].words) + bytes(4))
+    out = quiet(write_stream(stream.header, [tile]), drifted(small, relative=3e-5, seed=seed))
+    assert outcomes(out) == [Outcome.CONCEALED]
+    assert {finding.rule for finding in out.report.findings} == {Rule.ENTROPY}
+
+
+def repaired_with(data: bytes, small: rs.Model, seed: int) -> bool:
+    return outcomes(quiet(data, drifted(small, relative=3e-5, seed=seed))) == [Outcome.REPAIRED]
 
 
 @pytest.mark.parametrize("architecture", ["mbt2018-mean", "mbt2018", "elic2022-chandelier"])

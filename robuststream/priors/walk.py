@@ -206,7 +206,8 @@ class TileData:
 
     Attributes:
         words: the rANS string, or the part of it that is proven.
-        digest, earlier: the stored digests, `earlier` in native mode only; None where only z is to be decoded.
+        digest, earlier: the stored digests, `earlier` in native mode only; None where only z is to be decoded, or
+            where they are not proven.
         z_words: where the seam is.
         partial: words are missing at the end. Symbols are decoded as far as the words tell them.
     """
@@ -238,7 +239,7 @@ class DecodingWalk(Walk):
         strings, seams = [tile.words for tile in tiles], [tile.z_words for tile in tiles]
         # In native mode only a step's own digest says that its symbols are the encoder's.
         each = native_steps is None or native_steps <= MAX_DIGESTS
-        until_mark = [tile.digest is None or (tile.partial and not each) for tile in tiles]
+        until_mark = [not each if tile.partial else tile.digest is None for tile in tiles]
         self.coder = TileDecoder(tables, strings, until_mark, seams, [tile.partial for tile in tiles])
         self._stored = [(*tile.earlier, tile.digest) for tile in tiles]
         self._groups = 0
@@ -290,7 +291,8 @@ class DecodingWalk(Walk):
         status = int(self.coder.status[tile])
         if status != rans.OK:
             return REASONS[status]
-        if self.digest.values[tile] != self._data[tile].digest or self._wrong_number(tile):
+        wanted = self._data[tile].digest
+        if wanted is not None and (self.digest.values[tile] != wanted or self._wrong_number(tile)):
             return DESYNC
         return None if bool(self.coder.complete()[tile]) else "the rANS state does not end where the encoder began"
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from robuststream.container.access import read_front, read_tiles
-from robuststream.container.layout import INDEX
-from robuststream.container.packets import Kind, Metadata, Packet
+from robuststream.container.layout import INDEX, build_tile
+from robuststream.container.packets import Kind, Metadata, Packet, Tile
 from robuststream.container.reader import read_stream
 from robuststream.container.scanner import scan
 from tests.helpers import packet, sample_stream, varint
@@ -100,13 +100,16 @@ def test_a_tile_with_anything_wrong_is_none(index):
     assert tiles_of(with_tile(index, packet(Kind.TILE, IDENTITY, index, b"no tile"))) is None
     assert tiles_of(with_tile(index, packet(Kind.TILE, IDENTITY, index + 1, raw[14:-4]))) is None
     assert tiles_of(with_tile(index, packet(Kind.PARITY, IDENTITY, index, b"of this number"))) is None
+    assert tiles_of(with_tile(index, packet(Kind.TILE, b"else", index, raw[14:-4]))) is None
     assert tiles_of(DATA[: PLACES[index]]) is None
 
 
 def test_tiles_that_overlap_are_none():
-    """Each would be read once for each of the others."""
+    """Each would be read once for each of the others; alone, this one is a tile as good as any."""
     inner = DATA[PLACES[1] : PLACES[2]]
-    outer = packet(Kind.TILE, IDENTITY, 0, b"begin" + inner)
+    words = bytes(8) + inner + bytes(-len(inner) % 4)
+    outer = packet(Kind.TILE, IDENTITY, 0, build_tile(HEADER, IDENTITY, Tile(0, words, 0, z_words=2)))
+    assert read_stream(FRONT + outer).tiles.keys() == {0}
     data = with_index(b"".join(map(varint, [0, outer.index(inner), *DISTANCES[2:]])))
     start = len(data) - (len(DATA) - PLACES[0])
     data = data[:start] + outer + data[start + len(outer) :]

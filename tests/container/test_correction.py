@@ -123,6 +123,17 @@ def test_a_packet_header_that_the_file_cuts_off_is_none():
         assert found(packet(Kind.TILE, IDENTITY, 5, b"payload")[:end]) == [], end
 
 
+@pytest.mark.parametrize("ahead", range(3))
+def test_three_flips_are_too_many_wherever_they_are(ahead):
+    """Each part alone has few enough: sync, fields and CRC-16 before the payload, and what the CRC-32C covers."""
+    data = packet(Kind.TILE, IDENTITY, 5, b"payload")
+    rng = np.random.default_rng(ahead)
+    for _ in range(50):
+        bits = [*rng.choice(8 * 12, ahead, replace=False), *(8 * 12 + rng.choice(8 * 11, 3 - ahead, replace=False))]
+        assert found(flipped(data, *map(int, bits))) == [], bits
+        assert found(flipped(data, *map(int, bits[1:]))) != [], bits
+
+
 def test_all_sizes_of_packet_header():
     """Number and length of 1 to 5 and 1 to 3 bytes: a flip may make them longer or shorter."""
     for number in (0, 127, 128, 1 << 14, 1 << 21, 1 << 28, (1 << 32) - 1):

@@ -36,6 +36,14 @@ def test_declared_size_allocates_nothing(tile):
     assert len(stream.report.tiles) == 1
 
 
+@pytest.mark.parametrize(("bytes_more", "listed"), [(0, 6400), (-1, 0)])
+def test_tiles_are_listed_where_the_file_has_16_bytes_for_each(bytes_more, listed):
+    data = packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header(80, 80, 1)))
+    data += bytes(16 * 6400 + bytes_more - len(data))
+    report = read_stream(data).report
+    assert (len(report.tiles), report.missing_tiles) == (listed, 6400)
+
+
 def hostile() -> Iterator[tuple[str, bytes]]:
     header = packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header()))
     lie = packet(Kind.TILE, IDENTITY, 1, b"", length=layout.MAX_PAYLOAD)[:-4]

@@ -150,9 +150,56 @@ def test_header_comes_back(width, height, tile, name):
     assert layout.parse_header(layout.build_header(header)) == header
 
 
+@given(
+    st.sampled_from(Mode), st.sampled_from(Colour), st.integers(0, 1), st.integers(0, 9), st.integers(0, 15),
+    st.integers(0, 300), st.integers(0, 4000), st.text(max_size=5),
+)  # fmt: skip
+def test_fields_are_written_in_order_and_none_at_its_default(
+    mode, colour, checkpoints, quality, more, notes, share, name
+):
+    header = sample_header(
+        mode=mode, colour=colour, checkpoints=checkpoints, quality=quality, y_checkpoints=more, metadata_packets=notes,
+        parity=share, model_name=name,
+    )  # fmt: skip
+    written = {2: name.encode(), 4: notes, 8: share, 9: mode, 11: colour, 13: checkpoints, 15: quality, 23: more}
+    defaults = {2: b"", 4: 0, 8: 0, 9: 0, 11: 0, 13: 1, 15: 0, 23: 0}
+    values = {1: varint(96) + varint(64), 3: varint(32), 5: DIGEST, 7: SYNTHESIS}
+    values |= {
+        tag: value if isinstance(value, bytes) else varint(value)
+        for tag, value in written.items()
+        if value != defaults[tag]
+    }
+    fields = [varint(tag) + varint(len(values[tag])) + values[tag] for tag in sorted(values)]
+    assert layout.build_header(header) == b"\x01\x00" + b"".join(fields)
+
+
+DEFAULTS = (b"\x02\x00", b"\x04\x01\x00", b"\x08\x01\x00", b"\x09\x01\x00", b"\x0b\x01\x00", b"\x0d\x01\x01",
+            b"\x0f\x01\x00", b"\x17\x01\x00")  # fmt: skip
+
+
+@pytest.mark.parametrize("field", DEFAULTS, ids=lambda field: f"tag {field[0]}")
+def test_field_at_its_default_is_read(field):
+    place = {2: 6, 4: 9}.get(field[0], len(PLAIN))
+    assert layout.parse_header(PLAIN[:place] + field + PLAIN[place:]) == sample_header()
+
+
 def test_long_name_is_cut_at_a_character():
     header = layout.parse_header(layout.build_header(sample_header(model_name="x" + "ä" * 40)))
     assert header.model_name == "x" + "ä" * 31  # 63 bytes; one more would be half a character
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        (b"x" * 64, "x" * 64),
+        (b"x" * 65, "x" * 64),
+        (b"x" * 63 + "ä".encode(), "x" * 63 + "\ufffd"),
+        (b"a\xffb\xc3", "a\ufffdb\ufffd"),
+    ],
+)
+def test_of_a_name_64_bytes_are_read_and_what_is_no_text_is_replaced(raw, name):
+    payload = PLAIN[:6] + b"\x02" + varint(len(raw)) + raw + PLAIN[6:]
+    assert layout.parse_header(payload) == sample_header(model_name=name)
 
 
 def test_tile_grid_counts_started_tiles():
@@ -161,23 +208,26 @@ def test_tile_grid_counts_started_tiles():
     assert sample_header(1, 1, 256).tiles == 1
 
 
-def test_unknown_ancillary_field_is_skipped():
-    assert layout.parse_header(PLAIN + b"\x64\x03abc") == sample_header()
+@pytest.mark.parametrize("tag", [10, 22, 100, 2**32 - 2])
+def test_unknown_ancillary_field_is_skipped(tag):
+    assert layout.parse_header(PLAIN + varint(tag) + b"\x03abc") == sample_header()
 
 
-def test_unknown_critical_field_is_refused_by_its_number():
-    with pytest.raises(UnsupportedVersion, match="field 101"):
-        layout.parse_header(PLAIN + b"\x65\x03abc")
+@pytest.mark.parametrize("tag", [17, 19, 21, 25, 101, 2**32 - 1])
+def test_unknown_critical_field_is_refused_by_its_number(tag):
+    with pytest.raises(UnsupportedVersion, match=f"field {tag},"):
+        layout.parse_header(PLAIN + varint(tag) + b"\x03abc")
 
 
 def test_newer_minor_version_is_read():
     assert layout.parse_header(b"\x01\x07" + PLAIN[2:]) == replace(sample_header(), version=(1, 7))
 
 
+@pytest.mark.parametrize("major", [0, 2, 255])
 @pytest.mark.parametrize("rest", [PLAIN[1:], b"", b"\xff\xff\xff"])
-def test_newer_major_version_is_refused_by_its_number_whatever_follows(rest):
-    with pytest.raises(UnsupportedVersion, match="version 2"):
-        layout.parse_header(b"\x02" + rest)
+def test_another_major_version_is_refused_by_its_number_whatever_follows(rest, major):
+    with pytest.raises(UnsupportedVersion, match=rf"is version {major}, this release reads version 1\b"):
+        layout.parse_header(bytes([major]) + rest)
 
 
 @pytest.mark.parametrize(
@@ -204,9 +254,11 @@ BROKEN_HEADERS = {
     "width of zero": PLAIN[:4] + b"\x00" + PLAIN[5:],
     "height of zero": PLAIN[:5] + b"\x00" + PLAIN[6:],
     "tile of zero": PLAIN[:8] + b"\x00" + PLAIN[9:],
+    "tile of 4097": PLAIN[:7] + b"\x02\x81\x20" + PLAIN[9:],
     "parity above four": PLAIN + b"\x08\x02\xa1\x1f",
     "checkpoints in y above fifteen": PLAIN + b"\x17\x01\x10",
     "three sizes": b"\x01\x00\x01\x03\x60\x40\x01" + PLAIN[6:],
+    "a byte behind a number": PLAIN + b"\x0b\x02\x01\x00",
     "number not in its shortest form": PLAIN + b"\x0b\x02\x81\x00",
 }
 

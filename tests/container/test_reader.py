@@ -454,6 +454,18 @@ def test_tile_outside_the_picture_is_told():
     assert Rule.TILE_FORMAT in rules(read_damaged(forge(Kind.TILE, 9, payload)))
 
 
+def test_numbers_of_header_and_index_mean_nothing():
+    data = b"".join(
+        packet(item.kind, IDENTITY, 7, item.payload) if item.kind in (Kind.HEADER, Kind.INDEX) else piece
+        for item, piece in zip(PACKETS, PIECES, strict=True)
+    )
+    stream = read_stream(data)
+    assert (stream.report.findings, list(stream.tiles.values())) == ((), TILES)
+    # Of one that differs the first counts, whatever the numbers.
+    again = packet(Kind.INDEX, IDENTITY, 8, b"\x01\x02\x03\x04")
+    assert rules(read_stream(data + again)) == {Rule.DUPLICATE}
+
+
 def test_header_and_tiles_that_do_not_belong_together_are_told():
     tiles = [Tile(tile.index, tile.words[:-1] + b"!", tile.digest, tile.z_words) for tile in TILES]
     bodies = {tile.index: layout.build_tile(HEADER, IDENTITY, tile) for tile in tiles}

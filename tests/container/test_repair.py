@@ -250,6 +250,25 @@ def test_a_tile_by_parity_beside_a_strangers():
     assert set(stream.unproven) == stream.tiles.keys() == set(range(HEADER.tiles))
 
 
+@pytest.mark.parametrize(
+    ("kind", "identity", "number", "taken"),
+    [(None, None, 2, True), (None, b"else", 2, False), (None, None, 3, False), (Kind.METADATA, None, 2, False)],
+    ids=["itself", "of another stream", "of another number", "of another kind"],
+)
+def test_a_packet_solved_for_must_be_what_its_ordinal_says(kind, identity, number, taken):
+    """Parity over a packet in the place of tile 2, all of whose CRCs hold."""
+    own = [p for p in PACKETS if p.kind != Kind.PARITY]
+    by_ordinal = [own[0], *(p for p in own if p.kind != Kind.HEADER)]
+    raw = [DATA[p.offset : p.offset + p.size] for p in by_ordinal]
+    place = next(n for n, p in enumerate(by_ordinal) if (p.kind, p.number) == (Kind.TILE, 2))
+    tile = by_ordinal[place]
+    raw[place] = packet(kind or Kind.TILE, identity or tile.stream_id, number, tile.payload)
+    blocks = parity.plan([len(item) for item in raw], 1, HEADER.parity)
+    there = raw[:place] + raw[place + 1 :]
+    there += [item.payload for item in parity.parity_packets(blocks, raw, tile.stream_id)]
+    assert restore([b"".join(there)]).restored == ((2,) if taken else ())
+
+
 def test_only_symbols_inside_a_copy_are_looked_for():
     """bad-wide-description: of symbols that no place is left for, any number cost nothing."""
     data = bytes(200)

@@ -77,15 +77,15 @@ def test_a_single_tile_has_a_header_on_either_side():
 
 
 def test_metadata_is_split_and_comes_in_the_order_of_types():
-    metadata = Metadata(icc=bytes(layout.METADATA_PART), exif=b"", xmp=b"x" * (2 * layout.METADATA_PART + 1))
+    metadata = Metadata(icc=bytes(16384), exif=b"", xmp=b"x" * (2 * 16384 + 1))
     notes = [item for item in packets(sample_stream(metadata=metadata)[2]) if item.kind == Kind.METADATA]
     fields = [layout.METADATA.parse(item.payload) for item in notes]
     assert [item.number for item in notes] == list(range(5))
     assert [(item.type, item.part, item.parts, len(item.data)) for item in fields] == [
-        (1, 0, 1, layout.METADATA_PART),
+        (1, 0, 1, 16384),
         (2, 0, 1, 0),
-        (3, 0, 3, layout.METADATA_PART),
-        (3, 1, 3, layout.METADATA_PART),
+        (3, 0, 3, 16384),
+        (3, 1, 3, 16384),
         (3, 2, 3, 1),
     ]
 
@@ -114,6 +114,19 @@ def test_a_header_is_never_farther_than_the_interval(sizes):
     for third in (1, 2):
         behind = math.ceil(len(tiles) * third / 3)
         assert found[names.index((Kind.TILE, behind) if behind < len(tiles) else None) - 1].kind == Kind.HEADER
+
+
+@pytest.mark.parametrize(("more", "expected"), [(0, "Hmmi0H"), (1, "HmmiH0H")])
+def test_32768_bytes_may_stand_between_headers(more, expected):
+    header = sample_header(32, 32)
+    tiles = [Tile(0, bytes(4000), 7, 2)]
+
+    def stream(size: int) -> bytes:
+        return write_stream(header, tiles, Metadata(xmp=bytes(size)))
+
+    (between,) = stretches(stream(20_000))
+    rest = 32768 - sum(item.size for item in between)
+    assert order(stream(20_000 + rest + more)) == expected
 
 
 def test_a_packet_longer_than_the_interval_stands_alone():

@@ -297,6 +297,15 @@ def test_symbols_too_few_are_not_complete():
     assert not decode(data, rows[:-1], COIN)[1].complete()[0]
 
 
+@pytest.mark.parametrize("end", [1 << 31, (1 << 31) + 1, (1 << 32) - 1])
+def test_a_state_that_is_another_at_the_end_is_not_complete(end):
+    """All words are read, and every symbol is right."""
+    state = (end >> 15 << 16) + (end & 0x7FFF)  # before COIN's 0 is pushed it was `end`
+    symbols, decoder = decode(struct.pack("<Q", state), np.zeros(1, np.uint16), COIN)
+    assert (symbols.tolist(), decoder.status[0]) == ([0], rans.OK)
+    assert decoder.complete()[0] == (end == 1 << 31)
+
+
 @pytest.mark.usefixtures("kernels")
 def test_state_below_its_range_is_refused():
     assert decode(struct.pack("<II", (1 << 31) - 1, 0), np.zeros(1, np.uint16), COIN)[1].status[0] == rans.RANGE

@@ -55,6 +55,17 @@ def test_smaller_tolerances_are_tried_first_and_too_many_doubts_refused():
     assert len(asked) == 6  # 24 unknowns are too many
 
 
+@pytest.mark.parametrize("unknowns", [20, 21])
+def test_20_unknowns_are_the_most(unknowns):
+    theirs = np.arange(64, dtype=np.uint16)
+    here = theirs.copy()
+    here[5] += 1
+    others = here.astype(np.int64)
+    others[:unknowns] -= 1
+    found = repaired_rows(here, 7, digest(theirs, 7), lambda tolerance: others)
+    assert (found is None) == (unknowns > 20)
+
+
 def test_no_doubts_no_repair():
     here = np.arange(10, dtype=np.uint16)
     assert repaired_rows(here, 0, 1, lambda tolerance: here.astype(np.int64)) is None

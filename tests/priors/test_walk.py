@@ -397,6 +397,31 @@ def test_a_prior_of_several_steps_goes_both_ways():
     assert [walk.fault(tile) for tile in range(3)] == [None] * 3
 
 
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_native_digests_are_compared_before_their_symbols(wrong):
+    """From the step on whose digest differs every symbol is 0."""
+    tables = random_tables(np.random.default_rng(6), 3)
+    prior, targets = Checkerboard(), {"y": random_targets(1)["y"]}
+    walk = EncodingWalk(tables, NAME, targets, native_steps=2)
+    y_hat = prior.walk(walk, HEIGHT, WIDTH).reshape(CHANNELS, -1, 2)
+    digests = walk.digests(0)
+    words = walk.coder.finish()[0].words
+
+    def decode(*stored: int) -> tuple[torch.Tensor, str | None]:
+        walk = DecodingWalk(tables, NAME, [TileData(words, stored[-1], earlier=stored[:-1])], native_steps=2)
+        return prior.walk(walk, HEIGHT, WIDTH).reshape(CHANNELS, -1, 2), walk.fault(0)
+
+    decoded, fault = decode(*digests)
+    assert torch.equal(decoded, y_hat)
+    assert fault is None
+    decoded, fault = decode(*(digest ^ (number == wrong) for number, digest in enumerate(digests)))
+    first = y_hat[..., 0] if wrong else torch.zeros_like(y_hat[..., 0])
+    assert torch.equal(decoded, torch.stack([first, first // 2], dim=-1))
+    assert fault == DESYNC
+    for stored in (digests[:1], digests[1:], (*digests, digests[-1])):
+        assert decode(*stored)[1] == DESYNC
+
+
 def test_coding_order_is_the_memory_order_of_a_step_whatever_the_strides():
     tables = random_tables(np.random.default_rng(7), 2)
     targets = {"y": random_targets(1)["y"]}
