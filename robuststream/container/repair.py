@@ -106,6 +106,9 @@ def read_restored(data: bytes, lender: Stream | None = None) -> Stream:
     if restored is None:
         return stream
     better = read_stream(restored.data)
+    if better.header_payload != stream.header_payload:
+        # Its tiles are cut by another header than the one that counts.
+        return stream
     tiles = {index: better.tiles[index] for index in restored.restored if index in better.tiles}
     every = {**tiles, **stream.tiles}
     unproven = stream.unproven

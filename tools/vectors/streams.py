@@ -286,6 +286,11 @@ def refused() -> Iterator[Vector]:
     yield vector("varint", "The tile's side is a varint longer than needed.", side)
     yield vector("tags", "A header tag stands there twice.", added(7, bytes(16)))
     yield vector("no-size", "The header has no picture size.", with_header(lambda payload: payload[:2] + payload[6:]))
+    protected, larger = stream(parity=1000), replace(coded()[0], tile=8 * TILE, parity=1000)
+    lost = replaced(replaced(protected, place(protected, Kind.TILE, 5)), place(protected, Kind.TILE, 0))
+    first = layout.build_packet(Kind.HEADER, packets(protected)[0].stream_id, 0, layout.build_header(larger))
+    what = "The first HEADER has one large tile, which is gone; parity gives back tiles of the true HEADER."
+    yield vector("parity-header", what, replaced(lost, 0, first), word="tile")
     most = field(1, b"\xff\xff\xff\xff\x0f" * 2)
     vast = with_header(lambda payload: payload[:2] + most + payload[6:])
     yield vector("large", "A picture of 2^32 - 1 pixels each way.", vast, "ImageError", "")
