@@ -364,6 +364,10 @@ def test_declared_sizes_are_checked_before_anything_is_made() -> None:
     data = build_packet(ord("H"), read_stream(one).stream_id, 0, build_header(header)) + one
     with pytest.raises(rs.ImageError, match="2147483648 x 2147483648"):
         rs.decode(data, small)
+    assert rs.decode(one, small, max_pixels=64 * 64).report.exact
+    for call in (rs.decode, rs.verify):
+        with pytest.raises(rs.ImageError, match="64 x 64 pixels are more than the limit of 4095"):
+            call(one, small, max_pixels=64 * 64 - 1)
     with pytest.raises(rs.ImageError, match="limit of 1000"):
         rs.encode(picture(64, 64), small, max_pixels=1000)
 

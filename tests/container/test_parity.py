@@ -144,6 +144,14 @@ def test_solving_needs_enough():
     assert parity.solve(block, {k: s for k, s in source.items() if k >= block.repair - 2}, repair) == data
 
 
+def test_nothing_is_made_before_there_are_enough_symbols(monkeypatch):
+    """RaptorQ's decoder allocates by what the description says."""
+    block = parity.Block(0, 0, (1 << 20,) * 8, 1 << 15, 5, 0, 5)
+    monkeypatch.setattr(parity, "require_raptorq", lambda: pytest.fail("a decoder is made"))
+    symbol = bytes(block.symbol)
+    assert parity.solve(block, dict.fromkeys(range(block.symbols - 6), symbol), dict.fromkeys(range(5), symbol)) is None
+
+
 def test_symbols_enough_in_number_may_still_not_do():
     """RFC 6330 solves from as many symbols as there were in all cases but one of a few hundred."""
     block = parity.Block(0, 0, (10 * 32,), 32, 400, 0, 3)

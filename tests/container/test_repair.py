@@ -196,8 +196,10 @@ def test_a_forged_header_allocates_nothing():
         restore([packet(Kind.HEADER, bytes(4), 0, header)])
 
 
-def test_forged_descriptions_allocate_nothing():
-    blocks = [parity.Block(0, n, (1 << 20,) * 8, 1 << 15, 5, n, 5) for n in range(200)]
+@pytest.mark.parametrize(("sizes", "symbol"), [((1 << 20,) * 8, 1 << 15), ((56403 * 32,), 32)])
+def test_forged_descriptions_allocate_nothing(sizes, symbol):
+    """Of few large symbols, and of as many as can be."""
+    blocks = [parity.Block(0, n, sizes, symbol, 5, n, 5) for n in range(200)]
     forged = b"".join(packet(Kind.PARITY, bytes(4), n, block.build()) for n, block in enumerate(blocks))
     header = packet(Kind.HEADER, bytes(4), 0, layout.build_header(HEADER))
     with memory_below(1 << 21):

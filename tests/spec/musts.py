@@ -295,6 +295,7 @@ MUSTS = {
         "It must choose them so that": [
             "tests/priors/test_walk.py::test_limits_at_extreme_means",
             "tests/priors/test_walk.py::test_extreme_targets_are_limited_so_that_the_decoder_accepts_them",
+            "tests/priors/test_variable_rate.py::test_quantisers_limit_what_an_encoder_codes",
         ],
     },
     "16": {
@@ -337,6 +338,7 @@ MUSTS = {
             # What it allocates.
             "bad-wide-description",
             "tests/container/test_repair.py::test_forged_descriptions_allocate_nothing",
+            "tests/container/test_parity.py::test_nothing_is_made_before_there_are_enough_symbols",
         ],
         "It must write the same blocks for the same packets": [
             "good-parity",
