@@ -95,9 +95,11 @@ def _compiled_four(state, word):  # type: ignore[no-untyped-def]
 
 @overload(eight, inline="always")
 def _compiled_eight(state, word, behind):  # type: ignore[no-untyped-def]
-    if INSTRUCTION:
-        return lambda state, word, behind: _crc32_64(state, word | behind << 32)
-    return lambda state, word, behind: _eight(state, word, behind)
+    steps = {
+        True: lambda state, word, behind: _crc32_64(state, word | behind << 32),
+        False: lambda state, word, behind: _eight(state, word, behind),
+    }
+    return steps[INSTRUCTION]
 
 
 @kernel

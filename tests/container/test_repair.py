@@ -63,6 +63,19 @@ def test_headers_and_index_hurt_as_well():
     assert "no HEADER packet survived" in str(report.findings[0])
 
 
+def test_parity_of_another_header_than_the_one_that_counts():
+    """The first one has one tile, which is gone; all that parity gives back belongs to the other."""
+    large = layout.build_header(replace(HEADER, tile=256, metadata_packets=1))
+    pieces = [DATA[p.offset : p.offset + p.size] for p in PACKETS if p.kind != Kind.TILE or 0 < p.number < 5]
+    pieces[0] = packet(Kind.HEADER, PACKETS[0].stream_id, 0, large)
+    hurt = b"".join(pieces)
+    assert len(large) > len(PACKETS[0].payload)
+    assert restore([hurt]).data == DATA
+    stream = read_restored(hurt)
+    assert stream == read_stream(hurt)
+    assert (stream.header.tiles, stream.tiles) == (1, {})
+
+
 def test_every_packet_hurt():
     """Not one intact packet, and no intact description: two halves of one are."""
     hurt = bytearray(DATA)
