@@ -69,12 +69,10 @@ def inspect(data: bytes | bytearray | memoryview | str | os.PathLike[str]) -> St
     Raises:
         NotARobustStream, DamagedStream, UnsupportedVersion: no header can be read.
     """
-    from pathlib import Path
-
     from robuststream.container.reader import read_stream
+    from robuststream.sources import read_source
 
-    given = bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else Path(data).read_bytes()
-    return read_stream(given).report
+    return read_stream(read_source(data)).report
 
 
 def __getattr__(name: str) -> Any:

@@ -31,8 +31,7 @@ _Step = Generator[Event | DamagedPackets, None, bool]
 HEADER_COST = 1 << 16
 PACE = 8
 PATIENCE = 1 << 26
-
-
+#: Bytes of a file that are fed at a time.
 PIECE = 1 << 20
 
 
@@ -175,24 +174,20 @@ class _Window:
         self._space = bytearray()
         self._base = 0  # file position that the space begins with
         self._start = 0  # file position up to which all is forgotten
-        self._end = 0
-
-    @property
-    def end(self) -> int:
-        return self._end
+        self.end = 0  # file position behind what was appended
 
     def append(self, data: bytes) -> None:
         """What is needed moves to the front of the space where it is full; that has room for it to be seldom."""
-        if self._end - self._base + len(data) > len(self._space):
-            size = self._end - self._start
+        if self.end - self._base + len(data) > len(self._space):
+            size = self.end - self._start
             space = self._space if size + len(data) <= len(self._space) else bytearray(2 * (size + len(data)))
-            with self.view(self._start, self._end) as kept, memoryview(space) as front:
+            with self.view(self._start, self.end) as kept, memoryview(space) as front:
                 front[:size] = kept
             self._space = space
             self._base = self._start
-        at = self._end - self._base
+        at = self.end - self._base
         self._space[at : at + len(data)] = data
-        self._end += len(data)
+        self.end += len(data)
 
     def slice(self, start: int, end: int) -> bytes:
         with self.view(start, end) as view:
@@ -200,10 +195,10 @@ class _Window:
 
     def view(self, start: int, end: int) -> memoryview:
         """Without a copy. It must be released before anything is appended."""
-        return memoryview(self._space)[start - self._base : min(end, self._end) - self._base]
+        return memoryview(self._space)[start - self._base : min(end, self.end) - self._base]
 
     def find(self, pattern: bytes, start: int) -> int | None:
-        found = self._space.find(pattern, start - self._base, self._end - self._base)
+        found = self._space.find(pattern, start - self._base, self.end - self._base)
         return None if found < 0 else found + self._base
 
     def forget(self, before: int) -> None:
