@@ -19,7 +19,7 @@ import construct as c
 
 from robuststream.checksum import crc16, crc32c
 from robuststream.container.layout import VarInt, build_packet
-from robuststream.container.packets import Buffer, Kind, Packet
+from robuststream.container.packets import Buffer, Kind
 
 #: Bytes of packets that one block holds at most, but for its last packet.
 MAX_BLOCK = 1 << 22
@@ -172,10 +172,13 @@ def repair_sum(index: int, symbol: bytes) -> bytes:
 def plan(sizes: Sequence[int], metadata: int, parity: int) -> list[Block]:
     """Cut packets of these sizes, by ordinal, into blocks, with `parity` repair symbols for each thousand."""
     runs: list[list[int]] = [[]]
+    length = 0
     for size in sizes:
-        if runs[-1] and sum(runs[-1]) + size > MAX_BLOCK:
+        if runs[-1] and length + size > MAX_BLOCK:
             runs.append([])
+            length = 0
         runs[-1].append(size)
+        length += size
     blocks: list[Block] = []
     first = number = 0
     for run in runs:
@@ -204,13 +207,13 @@ def _block(metadata: int, first: int, sizes: tuple[int, ...], number: int, parit
     return Block(metadata, first, sizes, symbol, repair, number, -(-repair // each))
 
 
-def parity_packets(blocks: Sequence[Block], packets: Sequence[Buffer], identity: bytes) -> list[Packet]:
-    """The PARITY packets of a stream: the same blocks and packets give the same bytes (RFC 6330 defines the symbols).
+def parity_packets(blocks: Sequence[Block], packets: Sequence[Buffer], identity: bytes) -> Iterator[tuple[int, bytes]]:
+    """Number and bytes of each PARITY packet of a stream: the same blocks and packets give the same bytes (RFC 6330
+    defines the symbols).
 
     Args:
         packets: all packets but PARITY and copies of the HEADER, by ordinal.
     """
-    made = []
     for block in blocks:
         data = b"".join(packets[block.first : block.first + len(block.sizes)])
         padded = data + bytes(-len(data) % block.symbol)
@@ -220,9 +223,7 @@ def parity_packets(blocks: Sequence[Block], packets: Sequence[Buffer], identity:
         head = block.build() + struct.pack(f"<{len(sums)}H", *sums)
         for number in block.parity_numbers():
             own = b"".join(repair[index] + repair_sum(index, repair[index]) for index in block.repair_of(number))
-            raw = build_packet(Kind.PARITY, identity, number, head + own)
-            made.append(Packet(Kind.PARITY, identity, number, raw, size=len(raw)))
-    return made
+            yield number, build_packet(Kind.PARITY, identity, number, head + own)
 
 
 #: RFC 6330, section 3.2: source block number (u8) and encoding symbol id (u24), big-endian.

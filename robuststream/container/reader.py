@@ -31,7 +31,7 @@ from robuststream.container.packets import (
 from robuststream.container.parity import parse_description
 from robuststream.container.report import MAX_FINDINGS, Findings, Rule, StreamReport, TileReport, TileState
 from robuststream.container.scanner import scan_batches
-from robuststream.container.writer import arrange, distances
+from robuststream.container.writer import arrange, build_index
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 
 #: Tiles never seen are listed one by one only where the file has this many bytes a tile; a packet has 25 at least.
@@ -377,11 +377,12 @@ class _Reader:
             return
         # A newer minor version may have an order of its own for packets that are not known here.
         if header.version <= (MAJOR, MINOR):
-            expected = arrange(found.headers[0], [p for p in found.order if p.kind != Kind.HEADER])
+            others = [packet for packet in found.order if packet.kind != Kind.HEADER]
+            expected = arrange(found.headers[0], others)
             if [(p.kind, p.number) for p in expected] != [(p.kind, p.number) for p in found.order]:
                 self.findings.add(Rule.ORDER, "packets are moved, or copies of the HEADER are missing")
                 return
-            if layout.INDEX.build(distances(expected)) != found.index.payload:
+            if build_index(found.headers[0], others) != found.index.payload:
                 self._add(Rule.INDEX, "does not give the places of the tiles", found.index)
 
     def _add(self, rule: Rule, message: str, packet: Packet, tile: int | None = None) -> None:

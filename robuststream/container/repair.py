@@ -19,7 +19,7 @@ from robuststream.container.reader import Stream, read_stream
 from robuststream.container.report import Finding, Rule
 from robuststream.container.scanner import scan
 from robuststream.container.symbols import MAX_PLACES, Copy, Effort, Key, Places, Search
-from robuststream.container.writer import ORDER, arrange, distances
+from robuststream.container.writer import ORDER, RawPacket, arrange, build_index
 from robuststream.errors import DamagedStream, RobustStreamError
 
 log = logging.getLogger(__name__)
@@ -187,11 +187,11 @@ class _Restoration:
         every = set(wanted)
         missing = [key for key in wanted if key not in self.known]
         whole = not missing and self._is_the_streams(header, wanted)
-        packets = [self._packet(key) for key in self.known if key in every or key[0] == Kind.PARITY]
+        packets = [RawPacket(*key, raw) for key, raw in self.known.items() if key in every or key[0] == Kind.PARITY]
         first, *others = sorted(packets, key=lambda packet: packet.kind != Kind.HEADER)
         tiles = tuple(number for kind, number in self.known if kind == Kind.TILE and (kind, number) not in self.found)
         return Restored(
-            data=b"".join(packet.payload for packet in arrange(first, others)),
+            data=b"".join(packet.raw for packet in arrange(first, others)),
             whole=whole,
             missing=tuple(f"{kind_name(kind)} {number}" for kind, number in missing),
             needed=self.needed,
@@ -312,19 +312,13 @@ class _Restoration:
     def _header(self) -> Header:
         return layout.parse_header(_payload(self.known[Kind.HEADER, 0]))
 
-    def _packet(self, key: Key) -> Packet:
-        raw = self.known[key]
-        return Packet(key[0], self.identity, key[1], raw, size=len(raw))
-
     def _add_index(self, wanted: Sequence[Key]) -> None:
         """INDEX follows from all else."""
         key = Kind.INDEX, 0
         if key in self.known:
             return
-        self.known[key] = layout.build_packet(Kind.INDEX, self.identity, 0, b"")
-        header, *others = [self._packet(key) for key in wanted]
-        payload = layout.INDEX.build(distances(arrange(header, others)))
-        self.known[key] = layout.build_packet(Kind.INDEX, self.identity, 0, payload)
+        header, *others = [RawPacket(*other, self.known[other]) for other in wanted if other != key]
+        self.known[key] = layout.build_packet(Kind.INDEX, self.identity, 0, build_index(header, others))
 
     def _add_parity(self, header: Header, wanted: list[Key]) -> None:
         """PARITY follows from the packets it covers."""
@@ -336,8 +330,8 @@ class _Restoration:
         wanted += numbers
         if all(key in self.known for key in numbers):
             return
-        for packet in parity.parity_packets(blocks, raw, self.identity):
-            self.known[packet.kind, packet.number] = bytes(packet.payload)
+        for number, packet in parity.parity_packets(blocks, raw, self.identity):
+            self.known[Kind.PARITY, number] = packet
 
     def _is_the_streams(self, header: Header, wanted: Sequence[Key]) -> bool:
         tiles: list[Tile] = []

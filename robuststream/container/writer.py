@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple, Protocol, TypeVar
 
 from robuststream.container import parity
 from robuststream.container.layout import (
@@ -15,12 +16,40 @@ from robuststream.container.layout import (
     build_tile,
     stream_id,
 )
-from robuststream.container.packets import Header, Kind, Metadata, Packet, Tile
+from robuststream.container.packets import Header, Kind, Metadata, Tile
 
-#: No more than this many bytes stand between two HEADER packets (unless a single packet is longer).
+#: No more than this many bytes of METADATA, TILE and PARITY packets stand between two HEADER packets (unless a single
+#: packet is longer).
 HEADER_INTERVAL = 32 * 1024
 #: Of kinds, between the first HEADER and the last.
 ORDER: dict[int, int] = {Kind.METADATA: 0, Kind.INDEX: 1, Kind.TILE: 2, Kind.PARITY: 3}
+
+
+class Placed(Protocol):
+    """What the order of packets hangs on."""
+
+    @property
+    def kind(self) -> int: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def size(self) -> int:
+        """Of the whole packet, in bytes."""
+
+
+class RawPacket(NamedTuple):
+    """A whole packet, from sync to CRC-32C."""
+
+    kind: int
+    number: int
+    raw: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.raw)
+
+
+AnyPacket = TypeVar("AnyPacket", bound=Placed)
 
 
 def write_stream(header: Header, tiles: Sequence[Tile], metadata: Metadata | None = None) -> bytes:
@@ -41,30 +70,28 @@ def write_stream(header: Header, tiles: Sequence[Tile], metadata: Metadata | Non
     payload = build_header(header)
     identity = stream_id(payload, tiles)
 
-    def packet(kind: Kind, number: int, payload: bytes) -> Packet:
-        data = build_packet(kind, identity, number, payload)
-        return Packet(kind, identity, number, data, size=len(data))
+    def packet(kind: Kind, number: int, payload: bytes) -> RawPacket:
+        return RawPacket(kind, number, build_packet(kind, identity, number, payload))
 
     head = packet(Kind.HEADER, 0, payload)
     notes = [packet(Kind.METADATA, number, part) for number, part in enumerate(parts)]
     bodies = [packet(Kind.TILE, tile.index, build_tile(header, identity, tile)) for tile in tiles]
-    index = packet(Kind.INDEX, 0, b"")
-    # The distances do not hang on the INDEX packet's own place or size: they begin at its end.
-    index = packet(Kind.INDEX, 0, INDEX.build(distances(arrange(head, [*notes, index, *bodies]))))
+    index = packet(Kind.INDEX, 0, build_index(head, [*notes, *bodies]))
     others = [*notes, index, *bodies]
     if header.parity:
-        raw = [item.payload for item in (head, *others)]
+        raw = [item.raw for item in (head, *others)]
         blocks = parity.plan([len(item) for item in raw], len(notes), header.parity)
-        others += parity.parity_packets(blocks, raw, identity)
-    return b"".join(item.payload for item in arrange(head, others))
+        others += [RawPacket(Kind.PARITY, *item) for item in parity.parity_packets(blocks, raw, identity)]
+    return b"".join(item.raw for item in arrange(head, others))
 
 
-def arrange(header: Packet, others: Iterable[Packet]) -> list[Packet]:
+def arrange(header: AnyPacket, others: Iterable[AnyPacket]) -> list[AnyPacket]:
     """The order of packets in a file: METADATA, INDEX, TILEs, PARITY by number, with copies of HEADER between them.
 
     HEADER stands first, behind one third and two thirds of the tiles, last, and wherever more than 32 KiB would pass
     without one. So of three tiles and more two copies are far from either end: where both ends are gone, and some bytes
-    beside, one is left.
+    beside, one is left. The INDEX is not counted: what it says hangs on where the copies stand, and they must not hang
+    on its size.
     The reader calls this as well, to see whether a file is whole.
     """
     others = sorted(others, key=lambda packet: (ORDER[packet.kind], packet.number))
@@ -73,12 +100,13 @@ def arrange(header: Packet, others: Iterable[Packet]) -> list[Packet]:
     arranged = [header]
     since_header = 0
     for packet in others:
+        counted = 0 if packet.kind == Kind.INDEX else packet.size
         third = packet.kind == Kind.TILE and packet.number in thirds
-        if since_header and (third or since_header + packet.size > HEADER_INTERVAL):
+        if since_header and counted and (third or since_header + counted > HEADER_INTERVAL):
             arranged.append(header)
             since_header = 0
         arranged.append(packet)
-        since_header += packet.size
+        since_header += counted
     arranged.append(header)
     return arranged
 
@@ -92,12 +120,18 @@ def _metadata_payloads(metadata: Metadata) -> list[bytes]:
     return payloads
 
 
-def distances(arranged: Sequence[Packet]) -> list[int]:
+def build_index(header: Placed, others: Iterable[Placed]) -> bytes:
+    """INDEX payload: the distance from its packet's end to tile 0, then from each tile to the next (section 7).
+
+    Args:
+        others: METADATA and TILE packets; any more make no difference.
+    """
     distances = []
     distance = 0
-    for packet in arranged:
+    for packet in arrange(header, others)[1:]:
         if packet.kind == Kind.TILE:
             distances.append(distance)
             distance = 0
-        distance = 0 if packet.kind == Kind.INDEX else distance + packet.size
-    return distances
+        # Between METADATA and the first tile the INDEX stands first, so what is summed there are copies of the HEADER.
+        distance = 0 if packet.kind in (Kind.METADATA, Kind.INDEX) else distance + packet.size
+    return bytes(INDEX.build(distances))

@@ -6,11 +6,12 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robuststream.container import layout
 from robuststream.container.packets import Header, Kind, Metadata, Packet, Tile
+from robuststream.container.reader import read_stream
 from robuststream.container.scanner import scan
 from robuststream.container.writer import HEADER_INTERVAL, write_stream
 from tests.helpers import packet, random_tiles, sample_header, sample_stream, varint
@@ -108,7 +109,8 @@ def test_a_header_is_never_farther_than_the_interval(sizes):
     tiles = [Tile(index, bytes(4 * size), 7, 2) for index, size in enumerate(sizes)]
     data = write_stream(header, tiles)
     for stretch in stretches(data):
-        assert sum(item.size for item in stretch) <= HEADER_INTERVAL or len(stretch) == 1
+        counted = [item.size for item in stretch if item.kind != Kind.INDEX]
+        assert sum(counted) <= HEADER_INTERVAL or len(counted) == 1
     found = [*packets(data), None]
     names = [item and (item.kind, item.number) for item in found]
     for third in (1, 2):
@@ -125,7 +127,7 @@ def test_32768_bytes_may_stand_between_headers(more, expected):
         return write_stream(header, tiles, Metadata(xmp=bytes(size)))
 
     (between,) = stretches(stream(20_000))
-    rest = 32768 - sum(item.size for item in between)
+    rest = 32768 - sum(item.size for item in between if item.kind != Kind.INDEX)
     assert order(stream(20_000 + rest + more)) == expected
 
 
@@ -167,3 +169,33 @@ def test_a_tile_of_60_kilobytes_still_costs_28_bytes():
     tiles = [Tile(index, bytes(60_000 if index == 127 else 8), 0, 4000 if index == 127 else 2) for index in range(128)]
     last = [item for item in packets(write_stream(header, tiles)) if item.kind == Kind.TILE][-1]
     assert last.size - 60_000 == 28
+
+
+# --- What is written is intact --------------------------------------------------------------------------------------
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> bytes:
+    """Streams whose INDEX is long beside its neighbours, so that a HEADER's place may hang on it."""
+    count = draw(st.integers(1, 700))
+    sizes = st.sampled_from([2, 3, 30, 31, 32, 100, 2000, 8000])
+    own = draw(st.lists(sizes, min_size=1, max_size=24))
+    header = sample_header(32 * count, 32, y_checkpoints=draw(st.integers(0, 15)))
+    tiles = [Tile(index, bytes(4 * own[index % len(own)]), 7, 2) for index in range(count)]
+    icc = draw(st.none() | st.integers(0, 70_000).map(bytes))
+    return write_stream(header, tiles, Metadata(icc=icc))
+
+
+@given(layouts())
+@settings(max_examples=60, deadline=None)
+def test_what_is_written_is_intact(data):
+    assert [str(finding) for finding in read_stream(data).report.findings] == []
+
+
+@pytest.mark.parametrize("count", range(215, 245))
+def test_where_headers_stand_does_not_hang_on_the_size_of_the_index(count):
+    """A third of the tiles comes close to the interval: with the INDEX counted, a HEADER would stand before it."""
+    header = sample_header(32 * count, 32)
+    tiles = [Tile(index, bytes(400), 7, 2) for index in range(count)]
+    data = write_stream(header, tiles)
+    assert [str(finding) for finding in read_stream(data).report.findings] == []
