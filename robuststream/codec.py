@@ -18,9 +18,10 @@ from robuststream.checks import check_padded_size, check_size, fitting
 from robuststream.concealment import fill_missing, pixel_mask
 from robuststream.container.packets import MAX_PARITY, MAX_PIXELS, MAX_TILE, MAX_Y_CHECKPOINTS, Header, Mode
 from robuststream.container.parity import require_raptorq
-from robuststream.container.reader import Stream
-from robuststream.container.repair import Restored, read_restored, restore
+from robuststream.container.reader import read_restored
+from robuststream.container.repair import Restored, restore
 from robuststream.container.report import PROVEN, Finding, Outcome, Rule, StreamReport
+from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
 from robuststream.errors import (
     ContextDesync,
@@ -317,7 +318,7 @@ def _open(data: Source, model: Model | None, max_pixels: int, lender: Stream | N
     """Read the container, check the declared size, find the model and see that it is the right one."""
     stream = read_restored(read_source(data), lender)
     model, grid = fitting(stream.header, model, max_pixels)
-    if not stream.tiles and not stream.salvaged and not stream.corrected:
+    if not stream.tiles and not stream.salvaged and not stream.candidates:
         raise _nothing_left(stream)
     return stream, model, grid
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from robuststream.container.correction import describe
 from robuststream.container.layout import WORD, digest_seed
 from robuststream.container.packets import Candidate, Mode, Salvage, Tile
-from robuststream.container.reader import Stream
+from robuststream.container.proof import decoded as outcome_of
 from robuststream.container.report import PROVEN, Finding, Outcome, Rule, StreamReport
+from robuststream.container.stream import Stream
 from robuststream.errors import ImageError
 from robuststream.model import Model
 from robuststream.priors.walk import DESYNC, ENDED, DecodingWalk, EncodingWalk, TileData, z_only
@@ -95,17 +96,17 @@ class _Decoding:
         self.unproven = stream.unproven
         self.findings: list[Finding] = []
         self.passed: dict[int, list[tuple[Candidate, Tensor]]] = {}
-        self.judged = not stream.corrected
+        self.judged = not stream.candidates
         self.waiting: dict[_Key, TileData] = {(index, 0): _data(tile) for index, tile in stream.tiles.items()}
         for index, salvage in stream.salvaged.items():
-            if index not in stream.corrected:
+            if index not in stream.candidates:
                 self.waiting[index, 0] = self._salvaged(salvage)
-        for index, candidates in stream.corrected.items():
+        for index, candidates in stream.candidates.items():
             for number, candidate in enumerate(candidates, start=1):
                 self.waiting[index, number] = _data(candidate.tile)
         if part is not None:
             # What candidates are worth hangs on all tiles.
-            assert not stream.corrected
+            assert not stream.candidates
             self.waiting = {key: data for key, data in self.waiting.items() if key[0] in self.outcomes}
 
     def take(self, key: _Key, latents: Tensor, fault: str | None, repaired: bool) -> None:
@@ -114,11 +115,12 @@ class _Decoding:
         data = self.waiting.pop(key)
         if number:
             if fault is None:
-                candidate = self.stream.corrected[index][number - 1]
+                candidate = self.stream.candidates[index][number - 1]
                 self.passed.setdefault(index, []).append((candidate, latents))
         elif fault in (None, ENDED):
-            concealed = data.partial or fault == ENDED
-            self._keep(index, latents, Outcome.CONCEALED if concealed else self._proven(index, repaired))
+            whole = not data.partial and fault != ENDED
+            computed = repaired or index in self.stream.restored
+            self._keep(index, latents, outcome_of(self.stream.header.mode, whole, computed))
         else:
             assert fault is not None
             self.findings.append(Finding(Rule.DESYNC if fault == DESYNC else Rule.ENTROPY, fault, tile=index))
@@ -152,19 +154,19 @@ class _Decoding:
                 if len(passed) > len(mended):
                     loose.add(index)
         whole = {**self.stream.tiles, **{index: candidate.tile for index, (candidate, _) in chosen.items()}}
-        if chosen and len(whole) == self.grid.tiles and self.stream.owns(whole):
-            self.unproven = ()
-        elif len(whole) == self.grid.tiles:
-            chosen = {}
-        else:
+        if len(whole) < self.grid.tiles:
             chosen = {index: item for index, item in chosen.items() if index not in loose}
+        elif chosen and self.stream.proof.owns(whole):
+            self.unproven = ()
+        else:
+            chosen = {}
         for index, (candidate, latents) in chosen.items():
             self._keep(index, latents, Outcome.REPAIRED)
             start, end = candidate.flips[0] >> 3, (candidate.flips[-1] >> 3) + 1
             what = f"{describe(candidate.flips)} put right: the tile decodes to its end"
             self.findings.append(Finding(Rule.CORRECTED, what, start, end, index))
         for index, salvage in self.stream.salvaged.items():
-            if index in self.stream.corrected and index not in chosen:
+            if index in self.stream.candidates and index not in chosen:
                 self.waiting[index, 0] = self._salvaged(salvage)
 
     def _salvaged(self, salvage: Salvage) -> TileData:
@@ -177,11 +179,6 @@ class _Decoding:
         if self.stream.header.mode == Mode.NATIVE:
             return z_only(salvage.words)
         return TileData(salvage.words, None, salvage.z_words, partial=True)
-
-    def _proven(self, index: int, repaired: bool) -> Outcome:
-        if repaired or index in self.stream.restored:
-            return Outcome.REPAIRED
-        return Outcome.EXACT if self.stream.header.mode == Mode.EXACT else Outcome.VERIFIED
 
     def result(self) -> DecodedLatents:
         for index, outcome in self.outcomes.items():

@@ -18,9 +18,9 @@ from typing import IO, TYPE_CHECKING, overload
 from robuststream.checks import check_size, fitting
 from robuststream.container.access import read_front, read_tiles
 from robuststream.container.packets import MAX_PIXELS, Colour, Header, Metadata
-from robuststream.container.reader import Stream
-from robuststream.container.repair import read_restored
+from robuststream.container.reader import read_restored
 from robuststream.container.report import PROVEN, Finding, Outcome, StreamReport, TileReport
+from robuststream.container.stream import Stream
 from robuststream.errors import DamageWarning
 from robuststream.sources import Source, read_lender, read_source
 from robuststream.tiling import Box, Grid
@@ -228,7 +228,7 @@ class StreamFile:
         from robuststream.latents import DecodedLatents, decode_latents
 
         for stream, whole in self._streams(grid.tiles_of(part)):
-            if not stream.corrected:
+            if not stream.candidates:
                 decoded = decode_latents(stream, model, grid, part=part)
                 if all(tile.outcome != Outcome.MISSING for tile in decoded.report.tiles):
                     return decoded, stream.report if whole else None

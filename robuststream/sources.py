@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import IO
 
-from robuststream.container.reader import Stream, read_stream
+from robuststream.container.reader import read_stream
+from robuststream.container.stream import Stream
 from robuststream.errors import RobustStreamError
 
 Source = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]

@@ -15,9 +15,10 @@ from robuststream.codec import decode_batch
 from robuststream.concealment import Mask
 from robuststream.container.layout import build_packet
 from robuststream.container.packets import Candidate, Kind, Packet
-from robuststream.container.reader import Stream, read_stream
+from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome, Rule
 from robuststream.container.scanner import scan
+from robuststream.container.stream import Stream
 from robuststream.faults import drop_tiles
 from robuststream.latents import DecodedLatents, decode_latents
 from robuststream.tiling import Grid
@@ -131,7 +132,7 @@ def test_heavier_damage_that_flips_explain_is_not_accepted(architecture: str) ->
             bits = 8 * (item.size - 4 - len(item.payload)) + rng.choice(8 * len(item.payload), 2, replace=False)
             hurt[item.offset : item.offset + item.size] = flip(packet, *map(int, bits))
         stream = read_stream(bytes(hurt))
-        guesses += len(stream.corrected)
+        guesses += len(stream.candidates)
         grid = Grid.of(stream.header, small.latent_stride, small.factor)
         decoded = decode_latents(stream, small, grid)
         assert not {Outcome.EXACT, Outcome.REPAIRED} & set(outcomes(decoded))
@@ -192,8 +193,8 @@ def test_a_refuted_tile_falls_back_to_its_z() -> None:
     small = model()
     data = rs.encode(picture(64, 128), small, tile=64)
     stream = read_stream(flip(data, 8 * (tiles_of(data)[0].offset + tiles_of(data)[0].size - 6)))
-    assert set(stream.salvaged) == set(stream.corrected) == {0}
-    wrong = tuple(replace(item, tile=replace(item.tile, digest=1)) for item in stream.corrected[0])
+    assert set(stream.salvaged) == set(stream.candidates) == {0}
+    wrong = tuple(replace(item, tile=replace(item.tile, digest=1)) for item in stream.candidates[0])
     decoded = decode_latents(
         replace(stream, corrected={0: wrong}), small, Grid.of(stream.header, small.latent_stride, small.factor)
     )
@@ -235,7 +236,7 @@ def test_nothing_but_a_false_candidate_is_nothing(monkeypatch: pytest.MonkeyPatc
     item = tiles_of(data)[0]
     packet = build_packet(item.kind, item.stream_id, 0, heavier(item.payload, np.random.default_rng(1)))
     hurt = data[: item.offset] + flip(packet, 300, 400) + data[item.offset + item.size :]
-    assert read_stream(hurt).corrected
+    assert read_stream(hurt).candidates
     for call in (rs.decode, rs.verify, lambda data, small: decode_batch([data], small)):
         with pytest.raises(rs.DamagedStream, match="none of the 1 tiles"):
             call(hurt, small)

@@ -9,8 +9,9 @@ import torch
 
 import robuststream as rs
 from robuststream.container.packets import Salvage
-from robuststream.container.reader import Stream, read_stream
+from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome, Rule
+from robuststream.container.stream import Stream
 from robuststream.latents import DecodedLatents, decode_latents
 from robuststream.tiling import Grid
 from tests.small import model, picture

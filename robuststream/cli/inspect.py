@@ -30,8 +30,8 @@ from robuststream.cli.common import (
 from robuststream.container.reader import read_stream
 
 if TYPE_CHECKING:
-    from robuststream.container.reader import Stream
     from robuststream.container.report import StreamReport
+    from robuststream.container.stream import Stream
     from robuststream.views.policy import Policy, Violation
 
 SUFFIX = ".robs"

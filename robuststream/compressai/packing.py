@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from robuststream.container.layout import MAX_PAYLOAD, PAYLOAD_CRC_BYTES, VarInt, build_packet
-from robuststream.container.packets import DamagedPacket, DamagedPackets, Gap, Kind, Packet, kind_name
-from robuststream.container.scanner import scan_batches
+from robuststream.container.packets import DamagedPacket, Gap, Kind, Packet, kind_name
+from robuststream.container.remains import damaged_packets
+from robuststream.container.scanner import scan
 from robuststream.errors import DamagedStream, ModelMismatch, NotARobustStream, UnsupportedModel, UnsupportedVersion
 from robuststream.modelparts import canonical_json
 
@@ -162,14 +163,9 @@ def _varint(value: int) -> bytes:
 def _read_packets(data: bytes) -> list[Packet]:
     """The packets of the one unit that `data` is, and of nothing else."""
     packets: list[Packet] = []
-    damaged: DamagedPacket | None = None
     gap: Gap | None = None
-    for event in scan_batches(data):
-        if isinstance(event, DamagedPackets):
-            damaged = damaged or next(iter(event))
-        elif isinstance(event, DamagedPacket):
-            damaged = damaged or event
-        elif isinstance(event, Gap):
+    for event in scan(data):
+        if isinstance(event, Gap):
             gap = gap or event
         elif event.kind != Kind.UNIT:
             raise DamagedStream(
@@ -180,7 +176,7 @@ def _read_packets(data: bytes) -> list[Packet]:
             _check_order(packets, event)
             packets.append(event)
     if gap is not None:
-        raise _damage(data, gap, damaged)
+        raise _damage(data, gap, next(damaged_packets(data, gap), None))
     if not packets:
         raise NotARobustStream("the input is empty: no packed unit is in it")
     if len(packets[-1].payload) == MAX_PAYLOAD:

@@ -14,8 +14,9 @@ import construct as c
 
 from robuststream.container import layout
 from robuststream.container.packets import Kind
-from robuststream.container.reader import Stream, read_stream
+from robuststream.container.reader import read_stream
 from robuststream.container.report import Rule
+from robuststream.container.stream import Stream
 from robuststream.errors import RobustStreamError
 
 #: Bytes of a file from a position on: as many as asked for, fewer at its end.

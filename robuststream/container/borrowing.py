@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import construct as c
 
 from robuststream.container import layout
-from robuststream.container.found import Found
+from robuststream.container.collect import Found
 from robuststream.container.packets import Tile
+from robuststream.container.proof import HeaderSource
+from robuststream.container.stream import Stream
 from robuststream.errors import DamagedStream
-
-if TYPE_CHECKING:
-    from robuststream.container.reader import Stream
 
 
 @dataclass(frozen=True)
@@ -22,45 +19,43 @@ class Loan:
     """What is taken for the lost HEADER.
 
     Attributes:
-        identity: id of the stream that it is lent to.
         payload: of the HEADER packet.
-        confirmed: it is the lost one: all tiles are intact, and hash with it to the stream id; or the lender is another
-            copy of the same stream.
         lender: id of the stream that it is from.
+        source: another copy of the stream, or another stream.
+        hashes: all tiles are intact, and hash with it to the stream id, so it is the lost one.
     """
 
-    identity: bytes
     payload: bytes
-    confirmed: bool
     lender: bytes
+    source: HeaderSource
+    hashes: bool = False
 
     def __str__(self) -> str:
-        if self.lender == self.identity:
+        if self.source is HeaderSource.COPY:
             return "no HEADER packet survived: it is taken from another copy of the stream"
         what = f"no HEADER packet survived: that of stream {self.lender.hex()} is borrowed"
-        if self.confirmed:
+        if self.hashes:
             return f"{what}, and with all tiles it hashes to the stream id: it is the one that was lost"
         return f"{what}, and nothing confirms the size and place of what decodes with it"
 
 
-def lend(lender: Stream, streams: Mapping[bytes, Found]) -> Loan:
-    """Lend a header to the stream of most intact tiles.
+def lend(lender: Stream, identity: bytes, found: Found) -> Loan:
+    """Lend a header to a stream.
 
     Raises:
         DamagedStream: the stream shows that the header does not fit.
     """
-    identity = max(streams, key=lambda other: len(streams[other].tiles))
-    found = streams[identity]
     _check_size(lender, found)
     tiles = _tiles(lender, identity, found)
     payloads = _payloads(lender, found)
     if identity == lender.stream_id:
-        return Loan(identity, lender.header_payload, not lender.unproven, lender.stream_id)
+        source = HeaderSource.BORROWED if lender.unproven else HeaderSource.COPY
+        return Loan(lender.header_payload, lender.stream_id, source)
     if len(tiles) == lender.header.tiles:
         for payload in payloads:
             if layout.stream_id(payload, tiles) == identity:
-                return Loan(identity, payload, True, lender.stream_id)
-    return Loan(identity, payloads[0], False, lender.stream_id)
+                return Loan(payload, lender.stream_id, HeaderSource.BORROWED, hashes=True)
+    return Loan(payloads[0], lender.stream_id, HeaderSource.BORROWED)
 
 
 def _check_size(lender: Stream, found: Found) -> None:

@@ -12,9 +12,10 @@ one or two flips everywhere. What is found here is a guess, for others to prove.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 from robuststream.checksum import CRC32C_POLYNOMIAL, crc16, crc32c
 from robuststream.container.layout import (
@@ -25,38 +26,40 @@ from robuststream.container.layout import (
     PacketFields,
     parse_packet_header,
 )
-from robuststream.container.packets import Gap, Packet
+from robuststream.container.packets import Packet
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    _Flags = npt.NDArray[np.bool_]
+    _Words = npt.NDArray[np.uint32]
+    _Places = npt.NDArray[np.int64]
 
 #: In a whole packet, sync and CRCs included.
 MAX_FLIPS = 2
 #: Pairs are not looked for in longer payloads (CRC-32C included): 16 KiB, in which a random syndrome is explained by
 #: 2^33 pairs over 2^31 syndromes of even parity, 4 on average.
 MAX_PAIR_BITS = 1 << 17
-#: A packet with more explanations is left alone: each would be decoded.
-MAX_EXPLANATIONS = 16
-#: What a search may cost in vain, in bytes looked at: so much for each byte in a gap, and some more for small files.
-WORK, SPARE = 2, 1 << 16
-#: What a place, and a packet header there, cost beside the payload.
-PLACE = 48
-#: So many places, or bits of pairs, are looked at one by one; a file that has more is worth importing NumPy.
-FEW_PLACES, FEW_BITS = 1 << 12, 1 << 20
+#: So many bits of pairs are looked at one by one; a file that has more is worth importing NumPy.
+FEW_BITS = 1 << 20
 #: Bytes that a search for one bit goes back at a time.
 STRIDE = 1 << 10
-
-#: A packet begins with sync, kind and stream id; but for the kind these are known.
-BEFORE_IDENTITY = len(SYNC) + 1
-KNOWN = BEFORE_IDENTITY + 4
-
-Wanted = Callable[[int, int], bool]
+#: Bits of a syndrome that say whether it may be in the table of powers.
+FILTER_BITS = 20
 
 
 @dataclass(frozen=True)
 class Corrected:
     """A packet as it would be with bits put right. `flips` are their positions in the file, 8 * byte + bit (0 is the
-    byte's lowest), rising."""
+    byte's lowest), rising; none where its checksums hold."""
 
     packet: Packet
     flips: tuple[int, ...]
+
+
+#: A packet header put right: its fields, CRC-32C so far and size, and the bits, as positions in it.
+Head = tuple[tuple[PacketFields, int, int], tuple[int, ...]]
 
 
 def describe(flips: Sequence[int]) -> str:
@@ -64,72 +67,40 @@ def describe(flips: Sequence[int]) -> str:
     return " and ".join(f"bit {flip & 7} of byte {flip >> 3}" for flip in flips)
 
 
+# --- Whole packets --------------------------------------------------------------------------------------------------
+
+
 class Corrector:
-    """Looks for packets of one or two flipped bits in the gaps of a file.
+    """Explains damaged packets of one file.
 
     Args:
         data: the file.
-        gaps: where no intact packet is.
     """
 
-    def __init__(self, data: bytes, gaps: Sequence[Gap]) -> None:
+    def __init__(self, data: bytes) -> None:
         self._data = data
-        self._gaps = gaps
         self._syndromes: list[int] = [1 << 31]  # of the bit at each distance
         self._distances: dict[int, int] = {1 << 31: 0}
         self._bits = 0  # looked up one by one
-        #: Bytes the search may still look at in vain.
-        self.budget = 0
 
-    def packets(self, identity: bytes, wanted: Wanted) -> Iterator[list[Corrected]]:
-        """All explanations of each packet that one or two flipped bits explain, in file order.
-
-        A packet is looked for where its sync or its stream id is whole, where a gap begins, and behind a packet that
-        was found; it must lie inside its gap. The time is linear in the gaps' size, whatever the bytes say: what is
-        left when the budget is spent is not looked at. Packets that were found cost nothing of it: they do not overlap.
-
-        Args:
-            identity: the packets' stream id.
-            wanted: given kind and number, whether such a packet is of any use.
-        """
-        self.budget = SPARE + WORK * sum(gap.end - gap.start for gap in self._gaps)
-        for gap in self._gaps:
-            at = gap.start
-            places = near_places(self._data, at + 1, gap.end, identity)
-            while at < gap.end and self.budget >= 0:
-                budget = self.budget
-                found = self._explain(at, gap.end, identity, wanted) if _is_near(self._data, at, identity) else []
-                if found:
-                    self.budget = budget
-                    yield found
-                    at = max(item.packet.offset + item.packet.size for item in found)
-                else:
-                    at = next((place for place in places if place > at), gap.end)
-
-    def _explain(self, at: int, limit: int, identity: bytes, wanted: Wanted) -> list[Corrected]:
-        """All explanations of the packet that begins at `at` and ends before `limit`."""
-        found: list[Corrected] = []
-        self.budget -= PLACE
-        for (fields, crc, size), flips in _heads(self._data[at : at + MAX_PACKET_HEADER], identity):
-            end = at + size + fields.length + PAYLOAD_CRC_BYTES
-            if end > limit or not wanted(fields.kind, fields.number):
-                continue
-            self.budget -= PLACE + fields.length
-            body = self._data[at + size : end]
-            syndrome = crc32c(body[:-PAYLOAD_CRC_BYTES], crc) ^ int.from_bytes(body[-PAYLOAD_CRC_BYTES:], "little")
-            for distances in self._explanations(syndrome, 8 * len(body), MAX_FLIPS - len(flips)):
-                mended = bytearray(body)
-                for distance in distances:
-                    mended[-1 - (distance >> 3)] ^= 0x80 >> (distance & 7)
-                payload = bytes(mended[:-PAYLOAD_CRC_BYTES])
-                packet = Packet(fields.kind, identity, fields.number, payload, at, end - at)
-                places = [8 * at + flip for flip in flips] + [8 * end - 1 - distance for distance in distances]
-                found.append(Corrected(packet, tuple(sorted(places))))
-            if len(found) > MAX_EXPLANATIONS:
-                return []
+    def explanations(self, at: int, head: Head) -> list[Corrected]:
+        """The packets that may have stood at file position `at`, behind this packet header, which the file holds."""
+        (fields, crc, size), flips = head
+        end = at + size + fields.length + PAYLOAD_CRC_BYTES
+        body = self._data[at + size : end]
+        syndrome = crc32c(body[:-PAYLOAD_CRC_BYTES], crc) ^ int.from_bytes(body[-PAYLOAD_CRC_BYTES:], "little")
+        found = []
+        for distances in self._sets(syndrome, 8 * len(body), MAX_FLIPS - len(flips)):
+            mended = bytearray(body)
+            for distance in distances:
+                mended[-1 - (distance >> 3)] ^= 0x80 >> (distance & 7)
+            payload = bytes(mended[:-PAYLOAD_CRC_BYTES])
+            packet = Packet(fields.kind, fields.stream_id, fields.number, payload, at, end - at)
+            places = [8 * at + flip for flip in flips] + [8 * end - 1 - distance for distance in distances]
+            found.append(Corrected(packet, tuple(sorted(places))))
         return found
 
-    def _explanations(self, syndrome: int, bits: int, flips: int) -> list[tuple[int, ...]]:
+    def _sets(self, syndrome: int, bits: int, flips: int) -> list[tuple[int, ...]]:
         """The sets of up to `flips` bits, as distances from the end, that have this syndrome in a packet of `bits`.
 
         The bits are those of payload and CRC-32C; those before have a CRC of their own.
@@ -142,12 +113,10 @@ class Corrector:
         return self._pairs(syndrome, bits) if flips > 1 and bits <= MAX_PAIR_BITS else []
 
     def _pairs(self, syndrome: int, bits: int) -> list[tuple[int, ...]]:
+        """All (one, two) whose syndromes sum up to this one, bits > one > two."""
         self._bits += bits
         if self._bits > FEW_BITS:
-            # Here, because it imports NumPy.
-            from robuststream.container.manybits import pairs
-
-            return pairs(syndrome, bits)
+            return _many_pairs(syndrome, bits)
         value = self._syndromes[-1]
         for distance in range(len(self._syndromes), bits):
             value = _next(value)
@@ -159,36 +128,39 @@ class Corrector:
         return [(one, two) for one, value in near if (two := other(syndrome ^ value, bits)) < one]
 
 
-def near_places(data: bytes, start: int, end: int, identity: bytes) -> Iterator[int]:
-    """Where a packet's sync and stream id, one of them whole, are within MAX_FLIPS in data[start:end]; rising."""
-    sync_end = end - (KNOWN - len(SYNC))
-    sync, whole = _find(data, SYNC, 0, start, sync_end), _find(data, identity, BEFORE_IDENTITY, start, end)
-    for _ in range(FEW_PLACES):
-        place = min(sync, whole)
-        if place == len(data):
-            return
-        if _is_near(data, place, identity):
-            yield place
-        # Each byte is searched once for each of the two.
-        sync = _find(data, SYNC, 0, place + 1, sync_end) if sync == place else sync
-        whole = _find(data, identity, BEFORE_IDENTITY, place + 1, end) if whole == place else whole
-    # Here, because it imports NumPy.
-    from robuststream.container.manybits import near_places
+def _many_pairs(syndrome: int, bits: int) -> list[tuple[int, ...]]:
+    """As Corrector._pairs, in NumPy, which is imported only here."""
+    import numpy as np
 
-    yield from near_places(data, min(sync, whole), end, identity)
+    values, order, rising, filters = _powers()
+    wanted = values[:bits] ^ np.uint32(syndrome)
+    ones = np.arange(bits)
+    for shift, there in filters:
+        hits = there[wanted >> np.uint32(shift) & np.uint32((1 << FILTER_BITS) - 1)]
+        ones, wanted = ones[hits], wanted[hits]
+    places = np.minimum(np.searchsorted(rising, wanted), len(rising) - 1)
+    twos = order[places]
+    hits = (rising[places] == wanted) & (twos < ones)
+    return list(zip(ones[hits].tolist(), twos[hits].tolist(), strict=True))
 
 
-def _find(data: bytes, pattern: bytes, before: int, start: int, end: int) -> int:
-    """The first place from `start` on that has `pattern` so many bytes behind it, before `end`; else len(data)."""
-    found = data.find(pattern, start + before, max(end, 0))
-    return len(data) if found < 0 else found - before
+@cache
+def _powers() -> tuple[_Words, _Places, _Words, list[tuple[int, _Flags]]]:
+    """Syndromes by distance; what sorts them; sorted; and for some of their bits, which values these take."""
+    import numpy as np
 
-
-def _is_near(data: bytes, at: int, identity: bytes) -> bool:
-    """Whether a packet of few flipped bits may begin there, by its sync and stream id."""
-    sync = int.from_bytes(data[at : at + len(SYNC)], "big") ^ int.from_bytes(SYNC, "big")
-    other = int.from_bytes(data[at + BEFORE_IDENTITY : at + KNOWN], "big") ^ int.from_bytes(identity, "big")
-    return sync.bit_count() + other.bit_count() <= MAX_FLIPS
+    values = np.empty(MAX_PAIR_BITS, np.uint32)
+    value = 1 << 31
+    for distance in range(MAX_PAIR_BITS):
+        values[distance] = value
+        value = _next(value)
+    order = np.argsort(values)
+    filters = []
+    for shift in (0, 32 - FILTER_BITS):
+        there = np.zeros(1 << FILTER_BITS, bool)
+        there[values >> np.uint32(shift) & np.uint32((1 << FILTER_BITS) - 1)] = True
+        filters.append((shift, there))
+    return values, order, values[order], filters
 
 
 def _next(syndrome: int) -> int:
@@ -238,7 +210,10 @@ def _steps() -> tuple[dict[int, int], list[list[int]]]:
     return near, tables
 
 
-def _heads(raw: bytes, identity: bytes) -> Iterator[tuple[tuple[PacketFields, int, int], tuple[int, ...]]]:
+# --- Packet headers -------------------------------------------------------------------------------------------------
+
+
+def heads(raw: bytes, identity: bytes) -> Iterator[Head]:
     """Packet headers of the stream that `raw` may begin with, and which of its bits would have been flipped.
 
     Sync and stream id are known; for the rest the CRC-16 speaks, whose polynomial has the factor x + 1 as well. A flip

@@ -34,28 +34,44 @@ from robuststream.errors import DamagedStream, ImageError, UnsupportedVersion
 MAX_VARINT = (1 << 32) - 1
 
 
+def read_varint(data: Buffer, at: int) -> tuple[int, int] | None:
+    """The value of the varint at `at`, and where it ends: unsigned LEB128 of at most 5 bytes, below 2^32, in its
+    shortest form; None where that is broken or `data` ends."""
+    value = 0
+    for place, byte in enumerate(data[at : at + 5]):
+        value |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return None if value > MAX_VARINT or (byte == 0 and place) else (value, at + place + 1)
+    return None
+
+
+def build_varint(value: int) -> bytes:
+    """Raises ValueError below 0 and above 32 bits."""
+    if not 0 <= value <= MAX_VARINT:
+        raise ValueError(f"{value} does not fit a varint of 32 bits")
+    digits = [value & 0x7F]
+    while value := value >> 7:
+        digits.append(value & 0x7F)
+    return bytes([digit | 0x80 for digit in digits[:-1]] + digits[-1:])
+
+
 class VarIntClass(c.Construct):  # type: ignore[misc]
-    """Unsigned LEB128, at most 5 bytes, below 2^32, in its shortest form only."""
+    """The same as a part of larger structures."""
 
     def _parse(self, stream: Any, context: Any, path: str) -> int:
-        value = 0
-        for shift in range(0, 35, 7):
-            byte: int = c.stream_read(stream, 1, path)[0]
-            value |= (byte & 0x7F) << shift
-            if not byte & 0x80:
-                if value > MAX_VARINT or (byte == 0 and shift):
-                    raise c.ValidationError("a varint is not in its shortest form or above 32 bits", path)
-                return value
-        raise c.ValidationError("a varint is longer than 5 bytes", path)
+        at = c.stream_tell(stream, path)
+        read = read_varint(stream.read(5), 0)
+        if read is None:
+            raise c.ValidationError("a varint is cut off, not in its shortest form, or above 32 bits", path)
+        c.stream_seek(stream, at + read[1], 0, path)
+        return read[0]
 
     def _build(self, obj: int, stream: Any, context: Any, path: str) -> int:
-        if not 0 <= obj <= MAX_VARINT:
-            raise c.IntegerError(f"{obj} does not fit a varint of 32 bits", path)
-        value = obj
-        while value >= 0x80:
-            c.stream_write(stream, bytes((value & 0x7F | 0x80,)), 1, path)
-            value >>= 7
-        c.stream_write(stream, bytes((value,)), 1, path)
+        try:
+            raw = build_varint(obj)
+        except ValueError as error:
+            raise c.IntegerError(str(error), path) from error
+        c.stream_write(stream, raw, len(raw), path)
         return obj
 
 
@@ -91,7 +107,7 @@ def build_packet(kind: int, stream_id: bytes, number: int, payload: bytes) -> by
 
 def packet_size(number: int, payload: int) -> int:
     """Bytes of a packet with a payload of so many bytes."""
-    varints = sum(len(VarInt.build(value)) for value in (number, payload))
+    varints = len(build_varint(number)) + len(build_varint(payload))
     return len(SYNC) + 1 + 4 + varints + 2 + payload + PAYLOAD_CRC_BYTES
 
 
@@ -112,8 +128,8 @@ def parse_packet_header(data: bytes) -> tuple[PacketFields, int, int] | None:
     """
     if data[: len(SYNC)] != SYNC:
         return None
-    number = _varint(data, len(SYNC) + 5)
-    length = _varint(data, number[1]) if number else None
+    number = read_varint(data, len(SYNC) + 5)
+    length = read_varint(data, number[1]) if number else None
     if number is None or length is None:
         return None
     raw, end = data[len(SYNC) : length[1]], length[1] + 2
@@ -122,14 +138,22 @@ def parse_packet_header(data: bytes) -> tuple[PacketFields, int, int] | None:
     return PacketFields(raw[0], raw[1:5], number[0], length[0]), crc32c(raw), end
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int] | None:
-    """The value of the varint at `at`, and where it ends; None where section 2 is broken or `data` ends."""
-    value = 0
-    for place, byte in enumerate(data[at : at + 5]):
-        value |= (byte & 0x7F) << 7 * place
-        if byte < 0x80:
-            return None if value > MAX_VARINT or (byte == 0 and place) else (value, at + place + 1)
-    return None
+def whole_packet(raw: Buffer) -> PacketFields | None:
+    """The fields of a packet that is intact, and all of `raw`; else None."""
+    head = parse_packet_header(bytes(raw[:MAX_PACKET_HEADER]))
+    if head is None:
+        return None
+    fields, crc, size = head
+    end = size + fields.length
+    right = len(raw) == end + PAYLOAD_CRC_BYTES and crc32c(raw[size:end], crc).to_bytes(4, "little") == raw[end:]
+    return fields if right else None
+
+
+def payload_of(raw: Buffer) -> Buffer:
+    """The payload of a whole, intact packet."""
+    head = parse_packet_header(bytes(raw[:MAX_PACKET_HEADER]))
+    assert head is not None
+    return raw[head[2] : head[2] + head[0].length]
 
 
 # --- Section 5: HEADER ---------------------------------------------------------------------------------------------

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -143,7 +142,7 @@ class Tile:
     earlier: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Packet:
     """A packet whose two checksums hold. `offset` and `size` place the whole packet in the file, in bytes."""
 
@@ -157,7 +156,8 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class DamagedPacket:
-    """A packet header whose CRC-16 holds, before a payload whose CRC-32C does not, or that the file's end cuts off.
+    """A packet header whose CRC-16 holds or is put right, before a payload whose CRC-32C does not hold, or that the
+    file's end cuts off.
 
     `payload_start` and `payload_end` are file positions; the end may lie behind the end of the file.
     """
@@ -170,31 +170,6 @@ class DamagedPacket:
     payload_end: int
 
 
-class DamagedPackets(ABC):
-    """One or more DamagedPackets with nothing between them, in file order, made only when they are asked for.
-
-    A hostile file holds one in each 12 bytes.
-    """
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def __iter__(self) -> Iterator[DamagedPacket]: ...
-
-    @abstractmethod
-    def firsts(self) -> DamagedPackets:
-        """In file order those that are the first here of their kind, stream id and number, and perhaps some others."""
-
-    @abstractmethod
-    def counts(self) -> Mapping[bytes, int]:
-        """How many there are of each stream id."""
-
-    @abstractmethod
-    def of(self, identity: bytes, tiles: int, others: bool) -> Iterator[DamagedPacket]:
-        """In file order those of a stream: TILEs of a number below `tiles`, and with `others` all other kinds."""
-
-
 @dataclass(frozen=True)
 class Gap:
     """File positions [start, end) that belong to no intact packet."""
@@ -203,7 +178,7 @@ class Gap:
     end: int
 
 
-Event = Packet | DamagedPacket | Gap
+Event = Packet | Gap
 
 
 @dataclass(frozen=True)

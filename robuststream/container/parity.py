@@ -6,7 +6,6 @@ imported only where parity is written or used: `pip install robuststream[parity]
 
 from __future__ import annotations
 
-import io
 import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +14,8 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
-import construct as c
-
 from robuststream.checksum import crc16, crc32c
-from robuststream.container.layout import VarInt, build_packet
+from robuststream.container.layout import build_packet, build_varint, read_varint
 from robuststream.container.packets import Buffer, Kind
 
 #: Bytes of packets that one block holds at most, but for its last packet.
@@ -31,17 +28,6 @@ MAX_REPAIR, MAX_PACKETS = 1 << 16, 1 << 12
 PACKET_BYTES = 1 << 14
 #: With two, a few hits too often hurt both descriptions; of three, one is left, or two make one.
 MIN_PACKETS = 3
-
-DESCRIPTION = c.Struct(
-    "metadata" / VarInt,
-    "first" / VarInt,
-    "sizes" / c.PrefixedArray(VarInt, VarInt),
-    "symbol" / VarInt,
-    "repair" / VarInt,
-    "number" / VarInt,
-    "packets" / VarInt,
-)
-NAMES = ("metadata", "first", "sizes", "symbol", "repair", "number", "packets")
 
 
 @dataclass(frozen=True)
@@ -107,7 +93,9 @@ class Block:
 
     def build(self) -> bytes:
         """How each PARITY payload of the block begins; it has a CRC of its own, for what is behind may be damaged."""
-        raw: bytes = DESCRIPTION.build({name: getattr(self, name) for name in NAMES})
+        values = [self.metadata, self.first, len(self.sizes), *self.sizes]
+        values += [self.symbol, self.repair, self.number, self.packets]
+        raw = b"".join(map(build_varint, values))
         return raw + struct.pack("<I", crc32c(raw))
 
 
@@ -121,20 +109,27 @@ def packet_key(ordinal: int, metadata: int) -> tuple[int, int]:
 
 def parse_description(payload: Buffer) -> Block | None:
     """The block a PARITY payload, damaged or not, belongs to; None where that is not proven or not possible."""
-    stream = io.BytesIO(payload)
-    try:
-        fields = DESCRIPTION.parse_stream(stream)
-    except c.ConstructError:
+    values, at = _varints(payload, 0, 3)
+    if len(values) < 3:
         return None
-    raw = payload[: stream.tell()]
-    if stream.read(4) != struct.pack("<I", crc32c(raw)):
+    sizes, at = _varints(payload, at, values[2])
+    last, at = _varints(payload, at, 4)
+    if len(sizes) < values[2] or len(last) < 4 or payload[at : at + 4] != struct.pack("<I", crc32c(payload[:at])):
         return None
-    values: dict[str, Any] = {name: fields[name] for name in NAMES}
-    block = Block(**values | {"sizes": tuple(fields.sizes)})
+    block = Block(values[0], values[1], tuple(sizes), *last)
     return block if _is_possible(block) else None
 
 
-def source_sums(block: Block, payload: bytes) -> tuple[int, ...]:
+def _varints(payload: Buffer, at: int, count: int) -> tuple[list[int], int]:
+    """So many varints from `at` on, fewer where one breaks section 2, and where they end."""
+    values: list[int] = []
+    while len(values) < count and (read := read_varint(payload, at)) is not None:
+        values.append(read[0])
+        at = read[1]
+    return values, at
+
+
+def source_sums(block: Block, payload: Buffer) -> tuple[int, ...]:
     """The CRC-16 of each source symbol, as a PARITY payload of the block has them; of a damaged one some are wrong."""
     at = len(block.build())
     raw = payload[at : at + 2 * block.symbols]
@@ -154,11 +149,12 @@ def _is_possible(block: Block) -> bool:
     )
 
 
-def repair_symbols(block: Block, number: int, payload: bytes) -> Iterator[tuple[int, bytes]]:
+def repair_symbols(block: Block, number: int, payload: Buffer) -> Iterator[tuple[int, bytes]]:
     """The repair symbols in a PARITY payload of a block, damaged or not: each has a CRC-16 of its own."""
     at = len(block.build()) + 2 * block.symbols
     for index in block.repair_of(number):
-        symbol, sum_ = payload[at : at + block.symbol], payload[at + block.symbol : at + block.symbol + 2]
+        end = at + block.symbol
+        symbol, sum_ = bytes(payload[at:end]), payload[end : end + 2]
         if len(symbol) == block.symbol and sum_ == repair_sum(index, symbol):
             yield index, symbol
         at += block.symbol + 2

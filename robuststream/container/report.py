@@ -10,7 +10,8 @@ from robuststream.container.packets import Header
 
 #: Version of the JSON form, `spec/report.schema.json`.
 SCHEMA_VERSION = 1
-#: Findings beyond this many are counted, not kept, so that a hostile file cannot fill the memory.
+#: Findings beyond this many are counted, not kept, so that a hostile file cannot fill the memory; but of each rule the
+#: first is kept, whatever came before.
 MAX_FINDINGS = 1000
 
 
@@ -203,11 +204,13 @@ class Findings:
 
     kept: list[Finding] = field(default_factory=list)
     left_out: int = 0
+    _rules: set[Rule] = field(default_factory=set)
 
     def add(
         self, rule: Rule, message: str, start: int | None = None, end: int | None = None, tile: int | None = None
     ) -> None:
-        if len(self.kept) < MAX_FINDINGS:
+        if len(self.kept) < MAX_FINDINGS or rule not in self._rules:
+            self._rules.add(rule)
             self.kept.append(Finding(rule, message, start, end, tile))
         else:
             self.left_out += 1

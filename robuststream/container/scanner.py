@@ -18,13 +18,12 @@ from robuststream.container.layout import (
     SYNC,
     parse_packet_header,
 )
-from robuststream.container.packets import DamagedPacket, DamagedPackets, Event, Gap, Packet
+from robuststream.container.packets import Buffer, Event, Gap, Packet
 
 if TYPE_CHECKING:
     from robuststream.container.flood import Flood
 
-_Events = Iterator[Event | DamagedPackets]
-_Step = Generator[Event | DamagedPackets, None, bool]
+_Step = Generator[Event, None, bool]
 
 #: Work in vain, in bytes summed into a CRC-32C: what a false or damaged header costs beside its payload (as long as
 #: it takes to parse it), what each byte of the file may cost, and how much may be owed before the rest is a flood.
@@ -36,19 +35,11 @@ PIECE = 1 << 20
 
 
 def scan(data: bytes) -> Iterator[Event]:
-    """All events of `data`, one by one."""
-    for event in scan_batches(data):
-        if isinstance(event, DamagedPackets):
-            yield from event
-        else:
-            yield event
-
-
-def scan_batches(data: bytes) -> Iterator[Event | DamagedPackets]:
-    """All events of `data` as the scanner gives them."""
+    """All events of `data`."""
     scanner = Scanner()
+    view = memoryview(data)
     for start in range(0, len(data), PIECE):
-        yield from scanner.feed(data[start : start + PIECE])
+        yield from scanner.feed(view[start : start + PIECE])
     yield from scanner.close()
 
 
@@ -60,9 +51,8 @@ class Scanner:
             for event in scanner.feed(piece): ...
         for event in scanner.close(): ...
 
-    Events come in file order of their start; a Gap comes when its end is known. A DamagedPacket lies inside a Gap.
-    Each comes as soon as its bytes are there; in a flood up to a block and a payload of the largest size later, and
-    DamagedPackets then come together.
+    Packets and Gaps come in file order and are together the file; a Gap comes when its end is known, a Packet as soon
+    as its bytes are there, in a flood up to a block and a payload of the largest size later.
     """
 
     def __init__(self) -> None:
@@ -73,19 +63,19 @@ class Scanner:
         self._paid = 0  # file position up to which progress has paid
         self._flood: Flood | None = None
 
-    def feed(self, data: bytes) -> _Events:
+    def feed(self, data: Buffer) -> Iterator[Event]:
         """Take the next bytes of the file; yield what they complete."""
         self._window.append(data)
         yield from self._advance(final=False)
 
-    def close(self) -> _Events:
+    def close(self) -> Iterator[Event]:
         """The file ends here; yield what is left."""
         yield from self._advance(final=True)
         if self._gap is not None and self._window.end > self._gap:
             yield Gap(self._gap, self._window.end)
             self._gap = None
 
-    def _advance(self, final: bool) -> _Events:
+    def _advance(self, final: bool) -> Iterator[Event]:
         going = True
         while going:
             step = self._one(final) if self._flood is None else self._block(self._flood, final)
@@ -119,7 +109,6 @@ class Scanner:
             yield from self._intact(Packet(fields.kind, fields.stream_id, fields.number, payload, found, stop - found))
         else:
             self._in_vain(found, len(payload))
-            yield DamagedPacket(fields.kind, fields.stream_id, fields.number, found, start, end)
         return True
 
     def _intact(self, packet: Packet) -> Iterator[Event]:
@@ -157,12 +146,9 @@ class Scanner:
         if window.end < begin + flood.reach and not final:
             return False
         with window.view(begin, begin + flood.reach) as data:
-            events = flood.search(data, begin)
-        for event in events:
-            if isinstance(event, Packet):
-                yield from self._intact(event)
-            else:
-                yield event
+            packets = flood.search(data, begin)
+        for packet in packets:
+            yield from self._intact(packet)
         self._skip_to(max(self._at, min(begin + flood.block, window.end)))
         return self._at < window.end
 
@@ -176,7 +162,7 @@ class _Window:
         self._start = 0  # file position up to which all is forgotten
         self.end = 0  # file position behind what was appended
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: Buffer) -> None:
         """What is needed moves to the front of the space where it is full; that has room for it to be seldom."""
         if self.end - self._base + len(data) > len(self._space):
             size = self.end - self._start

@@ -7,87 +7,35 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice, product
 
 from robuststream.checksum import crc16
-from robuststream.container.packets import DamagedPacket, Event, Kind, Packet
+from robuststream.container.copies import Copy, Key
+from robuststream.container.packets import Buffer
 from robuststream.container.parity import Block
 
-Key = tuple[int, int]
 #: For each copy, where each packet may begin; for each source symbol of a block, its CRC-16, or what that may be.
 Places = Sequence[Mapping[Key, Sequence[int]]]
 Sums = Sequence[Collection[int]]
-#: A packet's place is looked for at so many positions, a symbol in so many combinations of them.
-MAX_PLACES, MAX_COMBINATIONS = 16, 64
+#: Where packets may begin, a symbol is looked for in so many combinations.
+MAX_COMBINATIONS = 64
 #: Between two insertions or deletions, symbols are looked for so many bytes beside their place.
 MAX_SHIFT = 1024
-#: What a restoration may cost, whatever descriptions say: symbols looked at, and symbols solved for; so many for each
-#: byte of the copies, and some more for small ones.
-STEPS, SPARE_STEPS = 8, 1 << 18
-SOLVED, SPARE_SOLVED = 1, 1 << 15
+#: What a restoration may cost, whatever descriptions say: symbols that the blocks have and that are looked for beside
+#: their places, and bytes solved for with a symbol left out; so many for each 256 bytes of the copies, and some more
+#: for small ones.
+SYMBOLS, SPARE_SYMBOLS = 1, 1 << 13
+STEPS, SPARE_STEPS = 4, 1 << 18
+SOLVED, SPARE_SOLVED = 1 << 10, 1 << 23
 
 
 class Effort:
     """What a restoration may still do: linear in the `size` of its copies, in bytes."""
 
     def __init__(self, size: int) -> None:
-        self.steps = SPARE_STEPS + STEPS * size
-        self.solved = SPARE_SOLVED + SOLVED * size
+        self.symbols = SPARE_SYMBOLS + SYMBOLS * size // 256
+        self.steps = SPARE_STEPS + STEPS * size // 256
+        self.solved = SPARE_SOLVED + SOLVED * size // 256
 
 
-def key_of(kind: int, number: int) -> Key:
-    """Of a packet: a reader does not interpret the number of a HEADER or an INDEX (section 4)."""
-    return kind, 0 if kind in (Kind.HEADER, Kind.INDEX) else number
-
-
-class Copy:
-    """One damaged copy: where the stream's packets stand in it.
-
-    Attributes:
-        intact: raw packets, the first of each key.
-        starts: file positions at which packets begin, damaged ones too.
-    """
-
-    def __init__(self, data: bytes, events: Sequence[Event], identity: bytes) -> None:
-        self.data = data
-        self.intact: dict[Key, bytes] = {}
-        self.starts: dict[Key, list[int]] = {}
-        self.damaged: list[DamagedPacket] = []
-        for event in events:
-            if not isinstance(event, (Packet, DamagedPacket)) or event.stream_id != identity:
-                continue
-            key = key_of(event.kind, event.number)
-            if isinstance(event, Packet):
-                self.intact.setdefault(key, data[event.offset : event.offset + event.size])
-            else:
-                self.damaged.append(event)
-            places = self.starts.setdefault(key, [])
-            if len(places) < MAX_PLACES:
-                places.append(event.offset)
-
-    def places(self, canonical: Mapping[Key, Sequence[int]], length: int) -> dict[Key, list[int]]:
-        """Where each packet may begin: where its header stands, or as far from a neighbour as in the whole file.
-
-        Args:
-            canonical: where packets begin in the undamaged file, of `length` bytes.
-        """
-        anchors = sorted(
-            (at, start - at)
-            for key, starts in self.starts.items()
-            for at in canonical.get(key, ())[:1]
-            for start in starts
-            if key[0] != Kind.HEADER
-        )
-        ends = [0, len(self.data) - length]
-        found = {}
-        for key, positions in canonical.items():
-            places = list(self.starts.get(key, ()))
-            for at in positions:
-                here = bisect_left(anchors, (at,))
-                moved = [shift for _, shift in anchors[max(0, here - 2) : here + 2]]
-                places += [at + shift for shift in (*moved, *ends)]
-            found[key] = list(dict.fromkeys(places))[:MAX_PLACES]
-        return found
-
-
-class Search:
+class SymbolSearch:
     """Looks for the source symbols of one block.
 
     Args:
@@ -105,7 +53,7 @@ class Search:
         copies: Sequence[Copy],
         places: Places,
         sums: Sums,
-        known: Mapping[Key, bytes],
+        known: Mapping[Key, Buffer],
         effort: Effort,
     ) -> None:
         self._block = block
@@ -131,7 +79,7 @@ class Search:
                     break
         return found
 
-    def _candidates(self, ordinal: int, begin: int, end: int) -> Iterator[bytes]:
+    def _candidates(self, ordinal: int, begin: int, end: int) -> Iterator[Buffer]:
         """What bytes [begin, end) of a packet may be."""
         key = self._block.key(ordinal)
         if key in self._known:

@@ -16,7 +16,7 @@ from robuststream.container.layout import (
     build_tile,
     stream_id,
 )
-from robuststream.container.packets import Header, Kind, Metadata, Tile
+from robuststream.container.packets import Buffer, Header, Kind, Metadata, Tile
 
 #: No more than this many bytes of METADATA, TILE and PARITY packets stand between two HEADER packets (unless a single
 #: packet is longer).
@@ -37,12 +37,20 @@ class Placed(Protocol):
         """Of the whole packet, in bytes."""
 
 
+class Slot(NamedTuple):
+    """Where a packet goes."""
+
+    kind: int
+    number: int
+    size: int
+
+
 class RawPacket(NamedTuple):
     """A whole packet, from sync to CRC-32C."""
 
     kind: int
     number: int
-    raw: bytes
+    raw: Buffer
 
     @property
     def size(self) -> int:

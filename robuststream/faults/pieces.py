@@ -11,7 +11,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from robuststream.container.packets import DamagedPacket, Kind, Packet
+from robuststream.container.packets import Kind, Packet
 from robuststream.container.scanner import scan
 from robuststream.faults.chance import GilbertElliott, check_probability, generator
 from robuststream.faults.cutting import put_in
@@ -145,8 +145,6 @@ def _pieces(data: bytes, mtu: int | None) -> tuple[list[bytes], list[int]]:
     pieces: list[bytes] = []
     packets = []
     for event in scan(data):
-        if isinstance(event, DamagedPacket):
-            continue  # lies inside a gap
         if isinstance(event, Packet):
             packets.append(len(pieces))
             pieces.append(data[event.offset : event.offset + event.size])

@@ -6,8 +6,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from robuststream.container.reader import Stream
 from robuststream.container.report import Finding
+from robuststream.container.stream import Stream
 from robuststream.views.fields import Field, dissect
 from robuststream.views.parts import Part, list_parts
 
@@ -22,7 +22,7 @@ def hexdump(data: bytes, stream: Stream) -> Iterator[tuple[str, bool]]:
     starts = [part.start for part in parts]
     flips = {
         number: sorted({flip >> 3 for item in items for flip in item.flips})
-        for number, items in stream.corrected.items()
+        for number, items in stream.candidates.items()
     }
     findings = stream.report.findings
     for finding in findings[:FINDINGS]:

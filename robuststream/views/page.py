@@ -16,8 +16,8 @@ from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from robuststream.container.reader import Stream
 from robuststream.container.report import Finding, Outcome, StreamReport, TileReport, TileState
+from robuststream.container.stream import Stream
 from robuststream.errors import RobustStreamError
 from robuststream.views.fields import Field, dissect_all
 from robuststream.views.parts import Part, by_part, list_parts

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 
 from robuststream.container.layout import PAYLOAD_CRC_BYTES
-from robuststream.container.packets import DamagedPacket, DamagedPackets, Gap, Kind, Packet, kind_name
+from robuststream.container.packets import DamagedPacket, Gap, Kind, Packet, kind_name
+from robuststream.container.remains import damaged_packets
 from robuststream.container.report import Finding
-from robuststream.container.scanner import scan_batches
+from robuststream.container.scanner import scan
 
 #: More are counted, not listed: a hostile file holds one in each 12 bytes. A picture of 2^28 pixels has 4096 tiles.
 MAX_PARTS = 1 << 15
@@ -58,23 +59,19 @@ class Part:
 def list_parts(data: bytes) -> tuple[list[Part], int]:
     """The first parts of a file, in file order, and how many packets more there are."""
     listed: list[Part] = []
-    waiting: list[DamagedPacket] = []  # their gap's end is not known yet
     left_out = 0
-    for event in scan_batches(data):
-        room = MAX_PARTS - len(listed) - len(waiting)
+    for event in scan(data):
+        room = max(0, MAX_PARTS - len(listed))
         if isinstance(event, Gap):
-            if waiting or room > 0:
-                listed += _of_gap(event, waiting)
-            waiting.clear()
-        elif isinstance(event, DamagedPackets):
-            waiting += islice(event, max(0, room))
-            left_out += max(0, len(event) - max(0, room))
-        elif room <= 0:
-            left_out += 1
-        elif isinstance(event, DamagedPacket):
-            waiting.append(event)
-        else:
+            damaged = damaged_packets(data, event)
+            shown = list(islice(damaged, room))
+            if shown or room:
+                listed += _of_gap(event, shown)
+            left_out += sum(1 for _ in damaged)
+        elif room:
             listed.append(_intact(event))
+        else:
+            left_out += 1
     return listed, left_out
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from robuststream.container.reader import Stream
+from robuststream.container.stream import Stream
 from robuststream.views.fields import Field, dissect, dissect_all
 from robuststream.views.parts import Part, by_part, list_parts
 

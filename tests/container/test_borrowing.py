@@ -8,10 +8,11 @@ import pytest
 
 from robuststream.container.layout import INDEX, build_tile
 from robuststream.container.packets import Header, Kind, Metadata, Packet
-from robuststream.container.reader import Stream, read_stream
-from robuststream.container.repair import read_restored, restore
+from robuststream.container.reader import read_restored, read_stream
+from robuststream.container.repair import restore
 from robuststream.container.report import Rule
 from robuststream.container.scanner import scan
+from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 from robuststream.faults import drop_tiles, flip_bits

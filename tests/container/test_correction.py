@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robuststream.container import correction, layout, manybits
+from robuststream.container import correction, layout, remains
 from robuststream.container.correction import Corrected, Corrector
 from robuststream.container.packets import Gap, Kind, Metadata, Packet
+from robuststream.container.remains import Search
 from robuststream.container.scanner import scan
 from tests.helpers import memory_below, packet, sample_header, sample_stream, slow_crc16, slow_crc32c, varint
 
@@ -35,7 +36,7 @@ def everything(kind: int, number: int) -> bool:
 
 def found(data: bytes, identity: bytes = IDENTITY, wanted: Callable[[int, int], bool] = everything):
     gaps = [event for event in scan(data) if isinstance(event, Gap)]
-    return list(Corrector(data, gaps).packets(identity, wanted))
+    return [list(item.explanations) for item in Search(data, gaps, identity, wanted).run() if item.explanations]
 
 
 def at(bit: int) -> Packet:
@@ -105,9 +106,9 @@ def test_places_are_those_of_a_plain_loop(data, start, behind, few):
     """Few are tried one by one, more in NumPy, in small blocks here."""
     start, end = min(start, len(data)), max(0, len(data) - behind)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(correction, "FEW_PLACES", few)
-        patch.setattr(manybits, "BLOCK", 16)
-        assert list(correction.near_places(data, start, end, IDENTITY)) == plain_places(data, start, end)
+        patch.setattr(remains, "FEW_PLACES", few)
+        patch.setattr(remains, "BLOCK", 16)
+        assert list(remains.near_places(data, start, end, IDENTITY)) == plain_places(data, start, end)
 
 
 def test_a_flip_in_every_packet_at_once():
@@ -197,7 +198,7 @@ def test_pairs_in_long_packets_are_not_looked_for():
 
 
 def test_too_many_explanations_are_none(monkeypatch):
-    monkeypatch.setattr(correction, "MAX_EXPLANATIONS", 0)
+    monkeypatch.setattr(remains, "MAX_EXPLANATIONS", 0)
     assert found(flipped(DATA, 700)) == []
 
 
@@ -232,7 +233,7 @@ class Work:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done = 0
-        heads, pairs, distance, crc = correction._heads, Corrector._pairs, correction._distance, correction.crc32c
+        heads, pairs, distance, crc = remains.heads, Corrector._pairs, correction._distance, correction.crc32c
 
         def counted_crc(data: bytes, seed: int = 0) -> int:
             self.done += len(data)
@@ -247,13 +248,13 @@ class Work:
             return distance(syndrome, size)
 
         def counted_heads(raw: bytes, identity: bytes):
-            self.done += correction.PLACE
+            self.done += remains.NAME
             return heads(raw, identity)
 
         monkeypatch.setattr(correction, "crc32c", counted_crc)
         monkeypatch.setattr(Corrector, "_pairs", counted_pairs)
         monkeypatch.setattr(correction, "_distance", counted_distance)
-        monkeypatch.setattr(correction, "_heads", counted_heads)
+        monkeypatch.setattr(remains, "heads", counted_heads)
 
 
 def hostile(kind: str, size: int) -> bytes:
@@ -282,7 +283,7 @@ def test_work_is_linear_whatever_the_bytes_say(kind, monkeypatch):
         work.done = 0
         found(data)
         # Each byte that is paid for is summed, and then walked over or looked up; one packet may overdraw.
-        assert work.done < 2 * (correction.SPARE + correction.WORK * size) + 2 * size + 1000
+        assert work.done < 2 * (remains.SPARE + remains.WORK * size) + 2 * size + 1000
     # Two tables with an entry for each bit, of 16 KiB at most, however long the file is.
     with memory_below(24 << 20):
         found(hostile(kind, 1 << 14))
@@ -301,9 +302,9 @@ def test_honest_damage_stays_within_its_budget():
     packets = [event for event in scan(data) if isinstance(event, Packet)]
     bits = [int(bit) for item in packets for bit in 8 * item.offset + rng.choice(8 * item.size, 2, replace=False)]
     hurt = flipped(data, *bits)
-    corrector = Corrector(hurt, [Gap(0, len(hurt))])
-    explained = [group[0].packet for group in corrector.packets(packets[0].stream_id, everything)]
-    assert corrector.budget > 0
+    search = Search(hurt, [Gap(0, len(hurt))], packets[0].stream_id, everything)
+    explained = [item.explanations[0].packet for item in search.run() if item.explanations]
+    assert search.budget > 0
     assert len(explained) > 0.99 * len(packets)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,9 +13,8 @@ from hypothesis import strategies as st
 
 from robuststream.checksum import crc16, crc32c
 from robuststream.container import flood, layout, prefixes, scanner
-from robuststream.container.packets import DamagedPacket, DamagedPackets, Event, Gap, Kind, Packet
-from robuststream.container.scanner import scan
-from tests.container.test_scanner import IDENTITY, SNIPPETS, batches, events, split
+from robuststream.container.packets import Event, Gap, Kind, Packet
+from tests.container.test_scanner import IDENTITY, SNIPPETS, events, split
 from tests.helpers import memory_below, packet, slow_crc16, varint
 
 NEVER, AT_ONCE = 1 << 62, -1
@@ -50,8 +48,6 @@ def plain_search(data: bytes, limit: int = layout.MAX_PAYLOAD) -> list[Event]:
                 found.append(Gap(end_of_last, q))
             found.append(Packet(kind, identity, number, data[start:end], q, end + 4 - q))
             p = end_of_last = end + 4
-        else:
-            found.append(DamagedPacket(kind, identity, number, q, start, end))
     return found + ([Gap(end_of_last, len(data))] if end_of_last < len(data) else [])
 
 
@@ -110,7 +106,7 @@ def test_events_are_those_of_the_plain_search(data, cuts, patience):
 @contextmanager
 def plain_python() -> Iterator[None]:
     """Every kernel as Python runs it, where an index out of bounds is an error."""
-    with pytest.MonkeyPatch.context() as patch, np.errstate(over="ignore"):  # a hash's products wrap around
+    with pytest.MonkeyPatch.context() as patch:
         for module in (flood, prefixes):
             for name, value in list(vars(module).items()):
                 if hasattr(value, "py_func"):
@@ -141,12 +137,6 @@ def test_a_header_cut_at_the_end_as_plain_python():
             assert events(data[:end]) == plain_search(data[:end], SMALL), end
 
 
-def test_a_scan_gives_each_damaged_packet_by_itself():
-    data = forged("maximal", 300, SMALL) + packet(Kind.TILE, IDENTITY, 1, b"true")
-    with limits(AT_ONCE, SMALL, block=64), plain_python():
-        assert list(scan(data)) == plain_search(data, SMALL)
-
-
 @pytest.mark.parametrize("plain", [False, True])
 def test_headers_inside_each_other(plain):
     """More of them than headers fit side by side in a block: every second one begins in the stream id before."""
@@ -155,10 +145,9 @@ def test_headers_inside_each_other(plain):
         outer = b"T" + layout.SYNC + b"T" + varint(number) + b"\5"
         inner = b"T" + outer[-2:] + struct.pack("<H", slow_crc16(outer)) + varint(number) + b"\6"
         data += layout.SYNC + outer + inner[3:5] + inner[5:] + struct.pack("<H", slow_crc16(inner))
+    data += packet(Kind.TILE, IDENTITY, 5, b"true")
     with limits(AT_ONCE, SMALL, block=64), plain_python() if plain else nullcontext():
-        found = events(data)
-    assert found == plain_search(data, SMALL)
-    assert sum(isinstance(event, DamagedPacket) for event in found) == 128
+        assert events(data) == plain_search(data, SMALL)
 
 
 @pytest.mark.parametrize("patience", [NEVER, FEW_IN_VAIN, AT_ONCE])
@@ -212,11 +201,10 @@ def test_forged_headers_hide_no_true_packet():
         places.append(len(data))
         data += packet(Kind.TILE, IDENTITY, n, rng.bytes(int(rng.integers(0, 40_000))))
     with limits(1 << 24):
-        batched = list(batches(*(bytes(data[at : at + 70_001]) for at in range(0, len(data), 70_001))))
-    assert any(isinstance(batch, DamagedPackets) for batch in batched)
-    assert [batch.offset for batch in batched if isinstance(batch, Packet)] == places
+        found = events(*(bytes(data[at : at + 70_001]) for at in range(0, len(data), 70_001)))
+    assert [event.offset for event in found if isinstance(event, Packet)] == places
     with limits(1 << 24):
-        assert events(bytes(data)) == plain_search(bytes(data))
+        assert events(bytes(data)) == plain_search(bytes(data)) == found
 
 
 def test_intact_packets_are_passed_over_whole():
@@ -225,9 +213,8 @@ def test_intact_packets_are_passed_over_whole():
     outer = packet(Kind.TILE, IDENTITY, 1, inner)
     data = layout.SYNC + bytes(30) + outer + outer + raw_header(b"\3", b"\1") + outer
     with limits(AT_ONCE):
-        found = list(batches(data))
+        found = events(data)
     assert [event.number for event in found if isinstance(event, Packet)] == [1, 1, 1]
-    assert [len(event) for event in found if isinstance(event, DamagedPackets)] == [1]
 
 
 def test_bytes_behind_the_end_are_not_taken_for_zeros():
@@ -238,64 +225,6 @@ def test_bytes_behind_the_end_are_not_taken_for_zeros():
     for data in (layout.SYNC + bytes(30) + header, layout.SYNC + bytes(30) + whole):
         with limits(AT_ONCE):
             assert events(data[:-1]) == plain_search(data[:-1])
-
-
-def damaged_batch(names: list[tuple[int, bytes, int]]) -> DamagedPackets:
-    data = b"".join(packet(*name, b"", length=9999)[:-4] for name in names)
-    with limits(AT_ONCE):
-        # What comes first makes it a flood.
-        (batch,) = [batch for batch in batches(layout.SYNC + bytes(20) + data) if isinstance(batch, DamagedPackets)]
-    assert len(batch) == len(names)
-    return batch
-
-
-IDENTITIES = [IDENTITY, b"\1\0\0\0", b"\0\0\0\1", b"\xff\xff\xff\xff"]
-
-
-@given(st.lists(st.tuples(st.sampled_from(b"Tm"), st.sampled_from(IDENTITIES), st.integers(0, 5)), min_size=1))
-def test_firsts_are_the_first_of_each_name_in_order(names):
-    batch = damaged_batch(names)
-    first: dict[object, DamagedPacket] = {}
-    for event in batch:
-        first.setdefault((event.kind, event.stream_id, event.number), event)
-    # These few do not collide.
-    assert list(batch.firsts()) == list(first.values())
-    with plain_python():
-        assert list(batch.firsts()) == list(first.values())
-
-
-def test_firsts_are_few_whichever_part_of_the_name_varies():
-    """So that a reader has little to do where names repeat."""
-    for part in (lambda n: (Kind.TILE, bytes([n, 0, 0, 0]), 0), lambda n: (Kind.TILE, bytes([0, 0, 0, n]), 0)):
-        batch = damaged_batch([part(n % 64) for n in range(1000)])
-        assert len(list(batch.firsts())) < 100
-    for scale in (1, 1 << 8, 1 << 24):
-        batch = damaged_batch([(Kind.TILE, IDENTITY, n % 64 * scale) for n in range(1000)])
-        assert len(list(batch.firsts())) < 100
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from(b"Tm"), st.sampled_from(IDENTITIES), st.integers(0, 5)), min_size=1),
-    st.sampled_from([0, 2, 1 << 40]),
-    st.booleans(),
-)
-def test_damage_of_a_stream_is_picked_out(names, tiles, others):
-    batch = damaged_batch(names)
-    listed = [event for event in batch if event.stream_id == IDENTITY]
-    wanted = [event for event in listed if (event.number < tiles if event.kind == Kind.TILE else others)]
-    assert list(batch.of(IDENTITY, tiles, others)) == wanted
-    assert batch.counts() == collections.Counter(event.stream_id for event in batch)
-
-
-@pytest.mark.parametrize("part", ["identity", "number"])
-def test_firsts_leave_no_name_out(part):
-    """So many that hashes collide."""
-    values = np.unique(np.random.default_rng(6).integers(0, 1 << 32, 4000)).tolist()
-    if part == "number":
-        batch = damaged_batch([(Kind.TILE, IDENTITY, value) for value in values])
-    else:
-        batch = damaged_batch([(Kind.TILE, value.to_bytes(4, "big"), 1) for value in values])
-    assert list(batch.firsts()) == list(batch)
 
 
 # --- Cost -----------------------------------------------------------------------------------------------------------
@@ -316,10 +245,10 @@ class Counter:
             self.summed += 8 * steps
             sum_up(data, at, steps, *others)
 
-        def counted_search(data: np.ndarray, at: int, *others: object) -> tuple[int, int, bool]:
-            count, end, intact = search(data, at, *others)
-            self.searched += end - at
-            return count, end, intact
+        def counted_search(data: np.ndarray, at: int, block: int, *others: object) -> tuple[int, int, int, int]:
+            found = search(data, at, block, *others)
+            self.searched += (found[0] if found[0] >= 0 else min(block, len(data))) - at
+            return found
 
         def measured(window: scanner._Window, data: bytes) -> None:
             append(window, data)
@@ -358,8 +287,7 @@ def test_forged_headers_cost_a_constant_for_each_byte(kind, piece, monkeypatch):
     counter = Counter(monkeypatch)
     with limits(patience, limit, block=1 << 14):
         found = events(*split(data, list(range(0, size, piece))))
-    assert sum(isinstance(event, DamagedPacket) for event in found) > size // 20
-    assert found[-1] == Gap(0, size)
+    assert found == [Gap(0, size)]
     # Before the flood what patience allows, and in it each byte once, with a reach beyond the file's end.
     headers = patience // scanner.HEADER_COST * layout.MAX_PACKET_HEADER
     assert counter.summed < patience + limit + headers + size + 2 * limit
@@ -373,8 +301,7 @@ def test_what_is_too_little_for_a_flood_costs_a_constant_for_each_byte(length, m
     one = packet(Kind.TILE, IDENTITY, 1, b"", length=length)
     data = (one + bytes(apart)) * ((1 << 22) // apart)
     counter = Counter(monkeypatch)
-    found = events(data)
-    assert sum(isinstance(event, DamagedPacket) for event in found) == len(data) // (len(one) + apart)
+    assert events(data) == [Gap(0, len(data))]
     assert counter.searched == 0
     assert counter.summed < scanner.PACE * len(data)
 
@@ -397,7 +324,6 @@ def test_memory_is_bounded_whatever_the_bytes_say(content, monkeypatch):
     else:
         data = forged(content, 1 << 19) + bytes(4 << 20)
     with memory_below(24 << 20):
-        for _ in batches(*(data[at : at + piece] for at in range(0, len(data), piece))):
-            pass
+        events(*(data[at : at + piece] for at in range(0, len(data), piece)))
     # What a search must see, what is let go of only in steps of a payload's size, and the piece just given.
     assert counter.window <= flood.Flood().reach + layout.MAX_PAYLOAD + piece

@@ -9,13 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robuststream.container import layout
-from robuststream.container.correction import Corrected
-from robuststream.container.found import Found
-from robuststream.container.mending import Mender
-from robuststream.container.packets import Candidate, Kind, Metadata, Packet, Tile
-from robuststream.container.reader import Stream, _guess, read_stream
-from robuststream.container.report import Findings, Rule, TileState
+from robuststream.container.collect import Found
+from robuststream.container.correction import Corrected, Corrector
+from robuststream.container.judge import guess
+from robuststream.container.leftovers import sort_out
+from robuststream.container.packets import Candidate, Gap, Kind, Metadata, Packet, Tile
+from robuststream.container.reader import read_stream
+from robuststream.container.remains import Search
+from robuststream.container.report import Rule, TileState
 from robuststream.container.scanner import scan
+from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 from tests.helpers import packet, random_tiles, sample_header, sample_stream
@@ -45,11 +48,11 @@ def read_damaged(data: bytes) -> Stream | None:
     for index, salvage in stream.salvaged.items():
         assert index not in stream.tiles
         assert salvage.words == TILES[index].words[: 4 * TILES[index].z_words]
-    for index, candidates in stream.corrected.items():
+    for index, candidates in stream.candidates.items():
         assert index not in stream.tiles
         assert candidates
     for item in stream.report.tiles:
-        assert item.correctable == (item.index in stream.corrected)
+        assert item.correctable == (item.index in stream.candidates)
     states = {item.index: item.state for item in stream.report.tiles}
     assert list(states) == list(range(HEADER.tiles))
     assert {index for index, state in states.items() if state is TileState.INTACT} == set(stream.tiles)
@@ -114,8 +117,8 @@ def test_every_flipped_bit():
         stream = read_damaged(bytes(data))
         assert stream is not None, bit
         assert set(stream.tiles) >= tiles_beside(bit // 8, bit // 8 + 1), bit
-        assert len(stream.tiles) + len(stream.corrected) == len(TILES), bit
-        for index, candidates in stream.corrected.items():
+        assert len(stream.tiles) + len(stream.candidates) == len(TILES), bit
+        for index, candidates in stream.candidates.items():
             assert candidates == (Candidate(TILES[index], (bit,)),), bit
         assert stream.metadata == METADATA, bit
         hit = next(item for item in PACKETS if item.offset <= bit // 8 < item.offset + item.size)
@@ -237,7 +240,7 @@ def test_a_flip_in_every_packet_loses_nothing(bit):
             read_stream(data)
         return
     stream = read_stream(data)
-    assert {index: candidates[0].tile for index, candidates in stream.corrected.items()} == dict(enumerate(TILES))
+    assert {index: candidates[0].tile for index, candidates in stream.candidates.items()} == dict(enumerate(TILES))
     assert (stream.header, stream.metadata) == (read_stream(DATA).header, METADATA)
     assert rules(stream) == {Rule.CORRECTED, Rule.TILE_CRC}
     assert not stream.unproven
@@ -280,11 +283,11 @@ def test_metadata_is_put_right_by_one_bit_only():
     assert {Rule.PACKET_CRC, Rule.METADATA} == rules(stream)
 
 
-def test_a_candidate_is_a_guess():
+def test_a_candidate_is_aguess():
     """Beside a pair stands the tile as it was read, for the decoder to see whether a decode tells them apart."""
     place = next(n for n, item in enumerate(PACKETS) if item.kind == Kind.TILE)
     stream = read_stream(hit(*[()] * place, (150, 260)))
-    mended, before = stream.corrected[0]
+    mended, before = stream.candidates[0]
     first = 8 * PACKETS[place].offset
     assert (mended, before.flips) == (Candidate(TILES[0], (first + 150, first + 260)), ())
     assert before.tile != TILES[0]
@@ -295,9 +298,9 @@ def test_a_candidate_is_a_guess():
 
 def test_pairs_are_counted_where_there_are_several():
     one, two, before = (Candidate(TILES[0], flips) for flips in ((9, 17), (24, 80), ()))
-    assert _guess([]) == _guess([before]) == ""
-    assert _guess([one, before]) == "; bit 1 of byte 1 and bit 1 of byte 2 would explain it"
-    assert _guess([one, two, before]) == "; 2 pairs of bits would each explain it"
+    assert guess([]) == guess([before]) == ""
+    assert guess([one, before]) == "; bit 1 of byte 1 and bit 1 of byte 2 would explain it"
+    assert guess([one, two, before]) == "; 2 pairs of bits would each explain it"
 
 
 def test_a_corrected_tile_that_breaks_the_rules_is_none():
@@ -306,28 +309,32 @@ def test_a_corrected_tile_that_breaks_the_rules_is_none():
     pieces[place] = bytearray(packet(Kind.TILE, IDENTITY, 0, b"no tile"))
     pieces[place][15] ^= 1
     stream = read_damaged(b"".join(pieces))
-    assert stream.corrected == {}
+    assert stream.candidates == {}
     assert (set(stream.tiles), rules(stream)) == ({1, 2, 3}, {Rule.TILE_CRC})
 
 
-def test_a_packet_that_may_be_one_of_two_is_left_alone():
+def test_a_packet_that_may_be_one_of_two_is_left_alone(monkeypatch):
     """The CRCs explain it by flips that make it tile 0, and by others that make it tile 1."""
-    tiles = [item for item in PACKETS if item.kind == Kind.TILE]
-    findings = Findings()
-    mender = Mender(DATA, [], findings)
-    explained = [[Corrected(item, (8,)) for item in tiles[:count]] for count in (2, 1)]
-    mender._corrector.packets = lambda identity, wanted: iter(explained)  # type: ignore[method-assign]
-    candidates = mender.others(HEADER, IDENTITY, Found())
-    assert candidates == {0: (Candidate(TILES[0], (8,)),)}
-    mender._corrector.packets = lambda identity, wanted: iter(explained[:1])  # type: ignore[method-assign]
-    assert mender.others(HEADER, IDENTITY, Found()) == {}
-    assert (mender.taken, findings.kept) == (set(), [])
+    one, two = (item for item in PACKETS if item.kind == Kind.TILE and item.number < 2)
+    for explained, candidates in (((one,), {0: (Candidate(TILES[0], (8,)),)}), ((one, two), {})):
+        corrected = [Corrected(item, (8,)) for item in explained]
+        monkeypatch.setattr(Corrector, "explanations", lambda self, at, head, found=corrected: found)
+        search = Search(
+            hit(*[()] * PACKETS.index(one), (150,)), [Gap(one.offset, one.offset + one.size)], IDENTITY, any_of
+        )
+        left = sort_out(DATA, Found(), HEADER, IDENTITY, search.run())
+        assert left.candidates == candidates
+        assert left.taken == []
+
+
+def any_of(kind: int, number: int) -> bool:
+    return True
 
 
 def test_an_intact_copy_is_better_than_a_corrected_one():
     place = next(n for n, item in enumerate(PACKETS) if item.kind == Kind.TILE)
     stream = read_stream(hit(*[()] * place, (150,)) + PIECES[place])
-    assert stream.corrected == {}
+    assert stream.candidates == {}
     assert list(stream.tiles.values()) == TILES
 
 
@@ -580,3 +587,34 @@ def test_metadata_that_contradicts_itself_is_told_and_the_first_counts(second):
     assert [item.message for item in stream.report.findings if item.rule == Rule.METADATA] == [
         "contradicts an earlier part of the same block, which counts"
     ]
+
+
+# --- Trust does not hang on what is kept for telling ----------------------------------------------------------------
+
+
+def damaged_note(number: int) -> bytes:
+    return packet(Kind.METADATA, IDENTITY, number, b"xxxx")[:-4] + b"yyyy"
+
+
+@pytest.mark.parametrize("count", [0, 900, 1001, 5000])
+def test_a_conflict_is_not_forgotten_among_many_findings(count):
+    tiles = [piece for piece, item in zip(PIECES, PACKETS, strict=True) if (item.kind, item.number) != (Kind.TILE, 3)]
+    other = packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header(32, 128)))
+    changed = Tile(1, TILES[1].words[:-1] + b"!", TILES[1].digest, TILES[1].z_words)
+    second = packet(Kind.TILE, IDENTITY, 1, layout.build_tile(HEADER, IDENTITY, changed))
+    noise = b"".join(map(damaged_note, range(count)))
+    for before, behind in ((b"", noise), (noise, b"")):
+        stream = read_stream(before + b"".join(tiles) + other + behind)
+        assert set(stream.unproven) == {0, 1, 2, 3}
+        assert Rule.HEADER_CONFLICT in rules(stream)
+        stream = read_stream(before + b"".join(tiles) + second + behind)
+        assert set(stream.unproven) == {1}
+        assert Rule.TILE_CONFLICT in rules(stream)
+
+
+def test_of_each_rule_the_first_finding_is_kept():
+    """A fault that many others stand before is still told by its name."""
+    tiles = b"".join(piece for piece, item in zip(PIECES, PACKETS, strict=True) if item.kind != Kind.METADATA)
+    stream = read_stream(tiles + b"".join(map(damaged_note, range(1500))) + sample_stream(seed=9)[2])
+    assert {Rule.PACKET_CRC, Rule.METADATA, Rule.FOREIGN} <= rules(stream)
+    assert stream.report.findings_left_out > 0

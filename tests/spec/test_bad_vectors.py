@@ -13,7 +13,8 @@ import pytest
 import robuststream as rs
 from robuststream.cli import main
 from robuststream.compressai import unpack
-from robuststream.container.repair import read_restored, restore
+from robuststream.container.reader import read_restored
+from robuststream.container.repair import restore
 from robuststream.container.scanner import scan
 
 FOLDER = Path(__file__).parents[2] / "spec" / "vectors"

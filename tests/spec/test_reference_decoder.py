@@ -154,7 +154,7 @@ def test_container_of_any_stream(data: bytes, hurt: Damage) -> None:
             index: tile.words for index, tile in theirs.tiles.items()
         }
         # A packet header with a flipped bit is put right by the package alone.
-        assert ours.salvaged.keys() - ours.corrected.keys() <= theirs.salvaged.keys() <= ours.salvaged.keys()
+        assert ours.salvaged.keys() - ours.candidates.keys() <= theirs.salvaged.keys() <= ours.salvaged.keys()
         for index, tile in theirs.salvaged.items():
             assert ours.salvaged[index].words == tile.words
         if Rule.CORRECTED not in {finding.rule for finding in ours.report.findings}:

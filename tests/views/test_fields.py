@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from robuststream.container.layout import build_tile
 from robuststream.container.packets import Kind, Metadata, Mode, Tile
-from robuststream.container.reader import Stream, read_stream
+from robuststream.container.reader import read_stream
+from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
 from robuststream.errors import RobustStreamError
 from robuststream.views import fields as fields_module

@@ -9,7 +9,8 @@ import numpy as np
 
 from campaigns.common import Random, Written, describe, draw, headers_survive, surviving_tiles
 from robuststream.container.packets import Header, Metadata, Mode, Tile
-from robuststream.container.reader import Stream, read_stream
+from robuststream.container.reader import read_stream
+from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
 from robuststream.errors import RobustStreamError
 
@@ -103,7 +104,7 @@ class Container:
         counts["tiles that stand whole"] += len(survivors)
         counts["tiles accepted"] += len(stream.tiles)
         counts["tiles of which z is salvaged"] += len(stream.salvaged)
-        counts["tiles with candidates"] += len(stream.corrected)
+        counts["tiles with candidates"] += len(stream.candidates)
         if lost := set(survivors) - set(stream.tiles):
             yield f"tiles {sorted(lost)} stand whole and are not found"
         for index, tile in stream.tiles.items():

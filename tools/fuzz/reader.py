@@ -12,8 +12,9 @@ from random import Random
 
 from fuzz import packets, streams
 from fuzz.harness import Broken
-from robuststream.container.reader import Stream, read_stream
+from robuststream.container.reader import read_stream
 from robuststream.container.report import MAX_FINDINGS
+from robuststream.container.stream import Stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 
 LARGEST = 1024
@@ -45,7 +46,7 @@ def assert_sound(stream: Stream, data: bytes) -> None:
     for index, tile in stream.tiles.items():
         if not tile.index == index < header.tiles or len(tile.words) % 4 or len(tile.words) < 8:
             raise Broken(f"tile {index} breaks section 6")
-    if stream.tiles.keys() & stream.salvaged.keys() or stream.tiles.keys() & stream.corrected.keys():
+    if stream.tiles.keys() & stream.salvaged.keys() or stream.tiles.keys() & stream.candidates.keys():
         raise Broken("a tile is both whole and damaged")
     if len(stream.tiles) == header.tiles and not stream.unproven and _identity(stream) != stream.stream_id:
         raise Broken("all tiles are taken for proven, and the stream id is not theirs")

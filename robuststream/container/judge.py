@@ -1,0 +1,317 @@
+"""What is wrong with a stream, and where: the findings and the report of section 11 of spec/format.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import construct as c
+
+from robuststream.container import layout
+from robuststream.container.choosing import Choice
+from robuststream.container.collect import Collected
+from robuststream.container.correction import Corrected, describe
+from robuststream.container.leftovers import Leftovers
+from robuststream.container.packets import (
+    MAJOR,
+    MINOR,
+    Candidate,
+    DamagedPacket,
+    Header,
+    Kind,
+    Metadata,
+    MetadataType,
+    Packet,
+    Salvage,
+    Tile,
+    kind_name,
+)
+from robuststream.container.parity import parse_description
+from robuststream.container.proof import HeaderSource, Proof
+from robuststream.container.report import Findings, Rule, StreamReport, TileReport, TileState
+from robuststream.container.writer import arrange, build_index
+
+#: Tiles never seen are listed one by one only where the file has this many bytes a tile; a packet has 25 at least.
+LISTED = 16
+
+
+class Judge:
+    """Judges one stream of a file by what was collected, before anything is restored.
+
+    Args:
+        collected: its packets, those that were put right and the header included.
+        choice: the header that counts.
+        header: the same, read.
+        left: what is left of damaged packets.
+        tiles: those that are intact and allowed.
+        salvaged: beginnings of others.
+    """
+
+    def __init__(
+        self,
+        collected: Collected,
+        choice: Choice,
+        header: Header,
+        left: Leftovers,
+        tiles: Mapping[int, Tile],
+        salvaged: Mapping[int, Salvage],
+    ) -> None:
+        self._data = collected.data
+        self._collected = collected
+        self._found = collected.found
+        self._choice = choice
+        self._header = header
+        self._left = left
+        self._tiles = tiles
+        self._salvaged = salvaged
+        self._findings = Findings()
+        self._named: list[tuple[int, int]] = []  # bytes of damaged packets that have a finding
+
+    def report(self, proof: Proof) -> StreamReport:
+        """All findings, and a state for each tile."""
+        self._check_header()
+        self._check_tiles()
+        self._tell_damage()
+        self._check_metadata()
+        self._check_repeats()
+        self._check_gaps()
+        self._check_others()
+        self._check_identity(proof)
+        reports, missing = self._tile_reports()
+        self._check_parity()
+        if not self._findings.kept:
+            self._check_whole()
+        found = self._found
+        return StreamReport(
+            file_bytes=len(self._data),
+            stream_id=proof.identity.hex(),
+            header=self._header,
+            packets=found.count(),
+            entropy_bytes=sum(len(tile.words) for tile in self._tiles.values()),
+            metadata_bytes=sum(packet.size for packet in found.notes.values()),
+            tiles=reports,
+            missing_tiles=missing,
+            other_streams=tuple(other.hex() for other in self._collected.foreign),
+            findings=self._findings.in_file_order(),
+            findings_left_out=self._findings.left_out,
+        )
+
+    # --- What was lost ----------------------------------------------------------------------------------------------
+
+    def _check_header(self) -> None:
+        choice, size = self._choice, len(self._data)
+        if choice.loan is not None:
+            self._findings.add(Rule.HEADER_BORROWED, str(choice.loan), 0, size)
+        elif choice.source is HeaderSource.RESTORED:
+            self._findings.add(Rule.GAP, f"{choice.missing}; parity gave it back", 0, size)
+        for corrected in (*choice.corrected, *self._left.taken):
+            self._add_corrected(corrected)
+        for packet in self._found.headers[1:]:
+            if packet.payload != choice.payload:
+                self._add(Rule.HEADER_CONFLICT, "differs from the first header, which counts", packet)
+
+    def _check_tiles(self) -> None:
+        for index, packet in sorted(self._found.tiles.items()):
+            if index not in self._tiles:
+                self._add(Rule.TILE_FORMAT, "the CRC holds but the payload breaks the format's rules", packet, index)
+
+    def _tell_damage(self) -> None:
+        for (kind, number), damaged in self._left.damaged.items():
+            if kind == Kind.TILE:
+                if number not in self._tiles:
+                    salvage, candidates = self._salvaged.get(number), self._left.candidates.get(number, ())
+                    cut = damaged.payload_end + layout.PAYLOAD_CRC_BYTES > len(self._data)
+                    what = "the file ends inside the tile" if cut else "a CRC fails"
+                    what += kept(salvage, self._header) + guess(candidates)
+                    self._add_damaged(Rule.TILE_CRC, what, damaged, number)
+            elif kind != Kind.HEADER or damaged.payload_end <= len(self._data):
+                self._add_damaged(Rule.PACKET_CRC, f"a damaged {kind_name(kind)} packet", damaged)
+
+    def _check_gaps(self) -> None:
+        """Bytes in no intact packet, less those that a damaged packet's own finding names already."""
+        for start, end in without(((gap.start, gap.end) for gap in self._collected.gaps), self._named):
+            self._findings.add(Rule.GAP, "bytes of no intact packet", start, end)
+
+    def _check_others(self) -> None:
+        for identity, foreign in self._collected.foreign.items():
+            what = f"{foreign.count} packets of another stream ({identity.hex()})"
+            self._add(Rule.FOREIGN, what, foreign.first)
+
+    # --- What contradicts itself ------------------------------------------------------------------------------------
+
+    def _check_metadata(self) -> None:
+        _, faults = join_metadata(self._found.notes.values())
+        for packet, what in faults:
+            if packet is None:
+                self._findings.add(Rule.METADATA, what)
+            else:
+                self._add(Rule.METADATA, what, packet)
+        if len(self._found.notes) != self._header.metadata_packets:
+            count = f"{len(self._found.notes)} metadata packets, {self._header.metadata_packets} by the header"
+            self._findings.add(Rule.METADATA, count)
+
+    def _check_repeats(self) -> None:
+        for packet in self._found.repeated:
+            if is_conflict(packet, self._found.tiles):
+                self._add(Rule.TILE_CONFLICT, "differs from the first intact copy, which counts", packet, packet.number)
+            else:
+                self._add(Rule.DUPLICATE, f"a second {kind_name(packet.kind)} packet of this number", packet)
+
+    def _check_identity(self, proof: Proof) -> None:
+        """With all tiles at hand the stream id shows whether header and tiles belong together."""
+        whole = len(self._tiles) == self._header.tiles
+        if whole and proof.source is not HeaderSource.BORROWED and proof.unproven(self._tiles):
+            what = "header and tiles hash to another stream id: not all belong together"
+            self._findings.add(Rule.STREAM_ID, what)
+
+    def _check_parity(self) -> None:
+        """PARITY packets say how many there are; whether their symbols are right only a repair can see."""
+        found = self._found.parity
+        wanted: set[int] = set()
+        for packet in found.values():
+            block = parse_description(packet.payload)
+            if block is None or packet.number not in block.parity_numbers():
+                self._add(Rule.PARITY, "the CRC holds but the payload breaks the format's rules", packet)
+            else:
+                wanted.update(block.parity_numbers())
+        missing = len(wanted - found.keys())
+        if missing:
+            self._findings.add(Rule.PARITY, f"{missing} of {len(wanted)} PARITY packets are missing or damaged")
+        elif bool(found) != bool(self._header.parity):
+            there = "none is there" if self._header.parity else "the header says that there is none"
+            self._findings.add(Rule.PARITY, f"PARITY packets: {there}")
+
+    def _check_whole(self) -> None:
+        """Nothing is damaged: see that nothing is gone or moved either."""
+        found = self._found
+        if found.index is None:
+            self._findings.add(Rule.INDEX, "the INDEX packet is missing")
+            return
+        # A newer minor version may have an order of its own for packets that are not known here.
+        if self._header.version <= (MAJOR, MINOR):
+            others = [packet for packet in found.order if packet.kind != Kind.HEADER]
+            expected = arrange(found.headers[0], others)
+            if [(p.kind, p.number) for p in expected] != [(p.kind, p.number) for p in found.order]:
+                self._findings.add(Rule.ORDER, "packets are moved, or copies of the HEADER are missing")
+            elif build_index(found.headers[0], others) != found.index.payload:
+                self._add(Rule.INDEX, "does not give the places of the tiles", found.index)
+
+    # --- Tiles ------------------------------------------------------------------------------------------------------
+
+    def _tile_reports(self) -> tuple[tuple[TileReport, ...], int]:
+        header, found = self._header, self._found
+        damaged = {number: item for (kind, number), item in self._left.damaged.items() if kind == Kind.TILE}
+        seen = sorted(number for number in {*damaged, *found.tiles} if number < header.tiles)
+        listed: Iterable[int] = range(header.tiles) if header.tiles * LISTED <= len(self._data) else seen
+        reports = []
+        for index in listed:
+            if index in found.tiles:
+                packet = found.tiles[index]
+                state = TileState.INTACT if index in self._tiles else TileState.DAMAGED
+                reports.append(TileReport(index, state, packet.offset, packet.size))
+            elif index in damaged:
+                reports.append(self._damaged_tile(index, damaged[index]))
+            else:
+                reports.append(TileReport(index, TileState.MISSING))
+                self._findings.add(Rule.TILE_MISSING, "no packet of this tile was found", tile=index)
+        missing = header.tiles - len(seen)
+        if missing and len(reports) < header.tiles:
+            self._findings.add(Rule.TILE_MISSING, f"{missing} of {header.tiles} tiles were not found")
+        return tuple(reports), missing
+
+    def _damaged_tile(self, index: int, damaged: DamagedPacket) -> TileReport:
+        salvage = self._salvaged.get(index)
+        return TileReport(
+            index,
+            TileState.DAMAGED,
+            damaged.offset,
+            damaged.payload_end + layout.PAYLOAD_CRC_BYTES - damaged.offset,
+            z_salvaged=salvage is not None and salvage.z_words is not None,
+            y_salvaged=salvage.pieces if salvage else 0,
+            correctable=index in self._left.candidates,
+        )
+
+    # --- Findings ---------------------------------------------------------------------------------------------------
+
+    def _add(self, rule: Rule, message: str, packet: Packet, tile: int | None = None) -> None:
+        self._findings.add(rule, message, packet.offset, packet.offset + packet.size, tile)
+
+    def _add_damaged(self, rule: Rule, message: str, damaged: DamagedPacket, tile: int | None = None) -> None:
+        end = min(damaged.payload_end + layout.PAYLOAD_CRC_BYTES, len(self._data))
+        self._named.append((damaged.offset, end))
+        self._findings.add(rule, message, damaged.offset, end, tile)
+
+    def _add_corrected(self, corrected: Corrected) -> None:
+        packet = corrected.packet
+        self._named.append((packet.offset, packet.offset + packet.size))
+        what = f"a damaged {kind_name(packet.kind)} packet is whole with {describe(corrected.flips)} put right"
+        self._add(Rule.CORRECTED, what, packet)
+
+
+def join_metadata(notes: Iterable[Packet]) -> tuple[Metadata, list[tuple[Packet | None, str]]]:
+    """The blocks that are whole, and what is wrong with the others, with the packet where there is one."""
+    blocks: dict[int, dict[int, bytes]] = {}
+    wanted: dict[int, int] = {}
+    faults: list[tuple[Packet | None, str]] = []
+    for packet in notes:
+        try:
+            fields = layout.METADATA.parse(packet.payload)
+        except c.ConstructError:
+            fields = None
+        if fields is None or fields.part >= fields.parts:
+            faults.append((packet, "the payload breaks the format's rules"))
+        elif fields.part in blocks.get(fields.type, {}) or wanted.get(fields.type, fields.parts) != fields.parts:
+            faults.append((packet, "contradicts an earlier part of the same block, which counts"))
+        else:
+            blocks.setdefault(fields.type, {})[fields.part] = fields.data
+            wanted[fields.type] = fields.parts
+    whole = {
+        kind: b"".join(parts[part] for part in sorted(parts))
+        for kind, parts in blocks.items()
+        if len(parts) == wanted[kind]
+    }
+    broken = sorted(blocks.keys() - whole.keys())
+    faults += [(None, f"the block of type {kind} is not whole: it is left out") for kind in broken]
+    icc, exif, xmp = (whole.get(kind) for kind in (MetadataType.ICC, MetadataType.EXIF, MetadataType.XMP))
+    return Metadata(icc=icc, exif=exif, xmp=xmp), faults
+
+
+def is_conflict(packet: Packet, tiles: Mapping[int, Packet]) -> bool:
+    """Whether an intact packet is a second one of a tile, and another than the first."""
+    return packet.kind == Kind.TILE and tiles[packet.number].payload != packet.payload
+
+
+def without(stretches: Iterable[tuple[int, int]], named: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What is left of stretches of a file, in its order, without those that are `named`."""
+    taken = sorted(named)
+    left = []
+    behind = 0  # where the named ones end that are passed
+    at = 0
+    for gap_start, gap_end in stretches:
+        start = max(gap_start, behind)
+        while at < len(taken) and taken[at][0] < gap_end:
+            if start < taken[at][0]:
+                left.append((start, taken[at][0]))
+            behind = max(behind, taken[at][1])
+            start = max(start, behind)
+            at += 1
+        if start < gap_end:
+            left.append((start, gap_end))
+    return left
+
+
+def kept(salvage: Salvage | None, header: Header) -> str:
+    """What a finding says of what is left of a tile."""
+    if salvage is None:
+        return ""
+    parts = ["its z"] if salvage.z_words is not None else []
+    if salvage.pieces:
+        parts.append(f"{salvage.pieces} of {header.y_checkpoints + 1} parts of y")
+    return f"; salvaged: {' and '.join(parts)}"
+
+
+def guess(candidates: Sequence[Candidate]) -> str:
+    """What a finding says of flipped bits that would explain a tile's damage."""
+    ways = [describe(candidate.flips) for candidate in candidates if candidate.flips]
+    if len(ways) > 1:
+        return f"; {len(ways)} pairs of bits would each explain it"
+    return f"; {ways[0]} would explain it" if ways else ""

@@ -1,0 +1,88 @@
+"""The best of several damaged copies, with what is proven put in and all else left as it was found."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+
+from robuststream.container.collect import Collected
+from robuststream.container.copies import Copy, Key, key_of
+from robuststream.container.layout import PAYLOAD_CRC_BYTES
+from robuststream.container.packets import Buffer, DamagedPacket, Kind
+from robuststream.container.writer import ORDER
+
+#: File positions [start, end) that these bytes take the place of.
+Edit = tuple[int, int, Buffer]
+
+
+def patched(files: Sequence[Collected], copies: Sequence[Copy], known: Mapping[Key, Buffer]) -> bytes:
+    """The copy of most intact packets, with what it lacks.
+
+    Args:
+        files, copies: of one stream.
+        known: packets that are intact in any of them, given back by parity, or proven.
+    """
+    best = max(range(len(files)), key=lambda number: len(files[number].found.order))
+    file, copy = files[best], copies[best]
+    damaged = {key_of(item.damaged.kind, item.damaged.number): item.damaged for item in reversed(copy.remains)}
+    borders = _borders(file, copy)
+    edits: list[Edit] = []
+    lacking: dict[Key, Buffer] = {}
+    for key, raw in known.items():
+        place = damaged.get(key)
+        if key in copy.intact:
+            continue
+        if place is not None and _is_alone(place, borders):
+            edits.append((place.offset, place.payload_end + PAYLOAD_CRC_BYTES, raw))
+        else:
+            lacking[key] = raw
+    for other in copies:
+        for item in other.remains:
+            key = key_of(item.damaged.kind, item.damaged.number)
+            if key not in known and key not in damaged and key not in lacking:
+                lacking[key] = other.data[item.damaged.offset : item.damaged.payload_end + PAYLOAD_CRC_BYTES]
+    edits += _insertions(file, lacking)
+    header = known.get((Kind.HEADER, 0))
+    if header is not None and (Kind.HEADER, 0) not in copy.intact:
+        # First, so that no other stream's counts; and last.
+        edits += [(0, 0, header), (len(file.data), len(file.data), header)]
+    return _edited(file.data, edits)
+
+
+def _borders(file: Collected, copy: Copy) -> list[int]:
+    """Where gaps begin and end, and damaged packets begin."""
+    gaps = [place for gap in file.gaps for place in (gap.start, gap.end)]
+    return sorted({*gaps, *(item.damaged.offset for item in copy.remains)})
+
+
+def _is_alone(damaged: DamagedPacket, borders: Sequence[int]) -> bool:
+    """Whether a damaged packet reaches into no other: nothing was cut out of it, as far as can be seen."""
+    here = bisect_right(borders, damaged.offset)
+    return here < len(borders) and damaged.payload_end + PAYLOAD_CRC_BYTES <= borders[here]
+
+
+def _insertions(file: Collected, lacking: Mapping[Key, Buffer]) -> list[Edit]:
+    """Each packet goes behind the one that should stand before it, as far as that is there."""
+    there = sorted(
+        (ORDER[packet.kind], packet.number, packet.offset + packet.size)
+        for packet in file.found.order
+        if packet.kind in ORDER
+    )
+    begin = next((packet.offset + packet.size for packet in file.found.order if packet.kind == Kind.HEADER), 0)
+    edits: list[Edit] = []
+    for (kind, number), raw in sorted(lacking.items(), key=lambda item: (ORDER.get(item[0][0], -1), item[0][1])):
+        if kind in ORDER:
+            before = bisect_right(there, (ORDER[kind], number, 0))
+            place = there[before - 1][2] if before else begin
+            edits.append((place, place, raw))
+    return edits
+
+
+def _edited(data: bytes, edits: Sequence[Edit]) -> bytes:
+    pieces: list[Buffer] = []
+    at = 0
+    # Those of one place in the order given; what is replaced does not overlap.
+    for start, end, raw in sorted(edits, key=lambda edit: edit[:2]):
+        pieces += [data[at:start], raw]
+        at = max(at, end)
+    return b"".join([*pieces, data[at:]])

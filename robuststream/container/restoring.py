@@ -1,0 +1,210 @@
+"""What parity gives back of a stream (spec/format.md, section 19).
+
+Symbols inside damaged packets are found where the packets around them say that they must be, and proven by their
+CRC-16; packets that were solved for are proven by their CRC-32C.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import islice, permutations
+
+from robuststream.container import layout, parity
+from robuststream.container.collect import Collected
+from robuststream.container.copies import Copy, Key, remains_of
+from robuststream.container.packets import Buffer, Kind
+from robuststream.container.parity import Block
+from robuststream.container.symbols import Effort, Places, SymbolSearch
+from robuststream.container.writer import ORDER, Slot, arrange
+
+log = logging.getLogger(__name__)
+
+#: Symbols taken out in turn, where one with the right CRC-16 must be wrong nevertheless.
+MAX_SUSPECTS = 256
+#: Damaged descriptions that are put together of each other, their bytes that are looked at, and how many come of it.
+MAX_MIXED, MIXED_BYTES, MAX_MIXTURES = 6, 512, 1 << 11
+
+
+def restore_alone(collected: Collected) -> Restoration | None:
+    """What parity gives back of a file without a header; None without parity, or the package for it."""
+    return restored(Copy(collected, remains_of(collected)), collected.identity)
+
+
+def restored(copy: Copy, identity: bytes | None) -> Restoration | None:
+    """What parity gives back of one file; None without the package for it, which is said."""
+    assert identity is not None
+    restoration = Restoration(identity, [copy])
+    try:
+        restoration.solve()
+    except ImportError as error:
+        log.warning("the stream has parity that cannot be used: %s", error)
+        return None
+    return restoration
+
+
+class Restoration:
+    """Solves for the packets that no copy has intact.
+
+    Attributes:
+        known: raw packets, those of the copies and those that were solved for.
+        solved: which were solved for.
+        needed: repair symbols that would have been needed beside those that arrived, over all blocks.
+    """
+
+    def __init__(self, identity: bytes, copies: Sequence[Copy]) -> None:
+        self.identity = identity
+        self.known: dict[Key, Buffer] = {}
+        for copy in copies:
+            self.known = {**copy.intact, **self.known}
+        self.solved: set[Key] = set()
+        self.needed = 0
+        self._copies = copies
+        self._size = sum(len(copy.data) for copy in copies)
+        self._effort = Effort(self._size)
+
+    def solve(self) -> None:
+        """Add to what is known what parity gives back. Raises ImportError where the package for it is needed."""
+        payloads = self._parity_payloads()
+        blocks = self._blocks(payloads)
+        if not any(key not in self.known for block in blocks for key, _, _ in block.spans()):
+            return
+        places = self._places(blocks)
+        for block in blocks:
+            if any(key not in self.known for key, _, _ in block.spans()):
+                self._solve(block, payloads, places)
+
+    def _parity_payloads(self) -> dict[int, list[tuple[Buffer, bool]]]:
+        """Payloads of PARITY packets by number, the intact ones first, and whether they are intact."""
+        found: dict[int, list[tuple[Buffer, bool]]] = {}
+        for (kind, number), raw in self.known.items():
+            if kind == Kind.PARITY:
+                found.setdefault(number, []).append((layout.payload_of(raw), True))
+        for copy in self._copies:
+            for number, payloads in copy.parity.items():
+                found.setdefault(number, []).extend((payload, False) for payload in payloads)
+        return found
+
+    def _blocks(self, payloads: dict[int, list[tuple[Buffer, bool]]]) -> list[Block]:
+        """As PARITY packets describe them, damaged ones too; the first description of a block counts."""
+        blocks: dict[int, Block] = {}
+        seen: list[bytes] = []
+        listed = [payload for versions in payloads.values() for payload, _ in versions]
+        for payload in listed + _mixtures(listed[:MAX_MIXED]):
+            # All packets of a block begin alike, and a long description takes a while.
+            if seen and payload[: len(seen[-1])] == seen[-1]:
+                continue
+            block = parity.parse_description(payload)
+            if block is None:
+                continue
+            seen.append(block.build())
+            # Blocks of which hardly anything arrived cannot be solved, and must not cost time.
+            if block.first not in blocks and block.symbols <= self._effort.symbols and block.length <= 16 * self._size:
+                blocks[block.first] = block
+                self._effort.symbols -= block.symbols
+        return [blocks[first] for first in sorted(blocks)]
+
+    def _places(self, blocks: Sequence[Block]) -> Places:
+        """For each copy, where each packet may begin."""
+        sizes = {key: len(raw) for key, raw in self.known.items()}
+        for block in blocks:
+            sizes |= {key: end - start for key, start, end in block.spans()}
+            sizes |= {(int(Kind.PARITY), n): layout.packet_size(n, size) for n, size in parity.payload_sizes(block)}
+        slots = [Slot(*key, size) for key, size in sizes.items() if key[0] in ORDER]
+        header = Slot(Kind.HEADER, 0, sizes.get((int(Kind.HEADER), 0), 0))
+        canonical: dict[Key, list[int]] = {}
+        at = 0
+        for slot in arrange(header, slots):
+            canonical.setdefault((slot.kind, slot.number), []).append(at)
+            at += slot.size
+        return [copy.places(canonical, at) for copy in self._copies]
+
+    # --- One block --------------------------------------------------------------------------------------------------
+
+    def _solve(self, block: Block, payloads: dict[int, list[tuple[Buffer, bool]]], places: Places) -> None:
+        """Add the packets of a block to those known, if enough of its symbols arrived."""
+        repair: dict[int, bytes] = {}
+        sums: list[set[int]] = [set() for _ in range(block.symbols)]
+        sure = False
+        in_place = self._payloads_in_place(block, payloads, places)
+        for number, payload, intact in sorted(in_place, key=lambda item: not item[2]):
+            repair = {**dict(parity.repair_symbols(block, number, payload)), **repair}
+            # Of damaged packets every sum counts: a symbol that has any of them is right nearly for sure.
+            if intact or not sure:
+                for values, value in zip(sums, parity.source_sums(block, payload), strict=False):
+                    values.add(value)
+            sure |= intact
+        fitting = {
+            key: self.known[key] for key, start, end in block.spans() if len(self.known.get(key, b"")) == end - start
+        }
+        search = SymbolSearch(block, self._copies, places, sums, fitting, self._effort)
+        source = search.in_place()
+        solved = self._try(block, source, repair)
+        # The further from its place a symbol is looked for, the likelier it is that another is taken for it.
+        for together in (2, 1):
+            if solved is None:
+                source |= search.beside(source, together)
+                solved = self._try(block, source, repair)
+        if solved is None:
+            self.needed += max(1, block.symbols - len(source) - len(repair))
+        else:
+            self.solved |= solved.keys() - self.known.keys()
+            self.known |= solved
+
+    def _payloads_in_place(
+        self, block: Block, payloads: dict[int, list[tuple[Buffer, bool]]], places: Places
+    ) -> Iterator[tuple[int, Buffer, bool]]:
+        """Number and payload of the block's PARITY packets, and whether they are intact; lost ones by their places."""
+        for number, size in parity.payload_sizes(block):
+            listed = payloads.get(number, ())
+            yield from ((number, *item) for item in listed)
+            if any(intact for _, intact in listed):
+                continue
+            head = layout.packet_size(number, size) - layout.PAYLOAD_CRC_BYTES - size
+            for copy, where in zip(self._copies, places, strict=True):
+                for start in where.get((Kind.PARITY, number), ()):
+                    yield number, copy.data[max(0, start + head) : max(0, start + head + size)], False
+
+    def _try(self, block: Block, source: dict[int, bytes], repair: dict[int, bytes]) -> dict[Key, bytes] | None:
+        solved = self._checked(block, parity.solve(block, source, repair))
+        if solved is not None or len(source) + len(repair) < block.symbols:
+            return solved
+        # One of 65,536 wrong symbols has the right CRC-16: do without each in turn, those found last first.
+        for suspect in list(reversed(source))[:MAX_SUSPECTS]:
+            if self._effort.solved < 0:
+                break
+            self._effort.solved -= block.length
+            rest = {index: symbol for index, symbol in source.items() if index != suspect}
+            solved = self._checked(block, parity.solve(block, rest, repair))
+            if solved is not None:
+                return solved
+        return None
+
+    def _checked(self, block: Block, data: bytes | None) -> dict[Key, bytes] | None:
+        """The packets of a block, if every one's CRCs hold, and its kind, stream id and number are right."""
+        if data is None:
+            return None
+        packets = {}
+        for key, start, end in block.spans():
+            raw = data[start:end]
+            fields = layout.whole_packet(raw)
+            if fields is None or (fields.stream_id, fields.kind, fields.number) != (self.identity, *key):
+                return None
+            packets[key] = raw
+        return packets
+
+
+def _mixtures(payloads: Sequence[Buffer]) -> list[Buffer]:
+    """What two damaged descriptions may have been: the beginning of one, the rest of the other."""
+    if any(parity.parse_description(payload) is not None for payload in payloads):
+        return []
+    cuts = range(1, MIXED_BYTES)
+    heads = [bytes(payload[:MIXED_BYTES]) for payload in payloads]
+    # Where both have the same byte, a cut behind it gives what a cut before it gave.
+    mixtures = (
+        one[:cut] + two[cut:]
+        for one, two in permutations(heads, 2)
+        for cut in cuts
+        if one[cut - 1 : cut] != two[cut - 1 : cut]
+    )
+    return list(islice(mixtures, MAX_MIXTURES))
