@@ -73,10 +73,11 @@ class Found:
 
 @dataclass
 class Foreign:
-    """Intact packets of another stream than the one that is read."""
+    """Intact packets of another stream than the one that is read, and whether a HEADER is among them."""
 
     count: int
     first: Packet
+    header: bool
 
 
 class Collected:
@@ -128,10 +129,15 @@ class Collected:
     def _take(self, packet: Packet) -> None:
         if packet.stream_id == self.identity:
             self.found.add(packet)
-        elif packet.stream_id in self.foreign:
-            self.foreign[packet.stream_id].count += 1
         else:
-            self.foreign[packet.stream_id] = Foreign(1, packet)
+            foreign = self.foreign.setdefault(packet.stream_id, Foreign(0, packet, header=False))
+            foreign.count += 1
+            foreign.header |= packet.kind == Kind.HEADER
+
+    def streams(self) -> list[bytes]:
+        """Ids of the streams that have an intact HEADER: the one that is read, then others by their first packet."""
+        others = [identity for identity, foreign in self.foreign.items() if foreign.header]
+        return [*filter(None, [self.identity]), *others]
 
     # --- Without an intact HEADER -----------------------------------------------------------------------------------
 

@@ -132,8 +132,10 @@ class Judge:
             self._findings.add(Rule.GAP, "bytes of no intact packet", start, end)
 
     def _check_others(self) -> None:
+        numbers = {identity: number for number, identity in enumerate(self._collected.streams())}
         for identity, foreign in self._collected.foreign.items():
             what = f"{foreign.count} packets of another stream ({identity.hex()})"
+            what += f", which can be had as stream {numbers[identity]}" if foreign.header else ""
             self._add(Rule.FOREIGN, what, foreign.first)
 
     # --- What contradicts itself ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ parity gives back; *judge* what is proven, what is wrong, and where.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from robuststream.container import layout
 from robuststream.container.choosing import Choice, choose
@@ -24,27 +24,52 @@ from robuststream.errors import UnsupportedVersion
 log = logging.getLogger(__name__)
 
 
-def read_stream(data: bytes, lender: Stream | None = None) -> Stream:
+def read_stream(data: bytes, lender: Stream | None = None, number: int = 0) -> Stream:
     """Find the stream in `data`, damaged or not, by what stands in it; parity is left alone.
 
     Args:
         lender: another stream of the same series; where no HEADER is left in `data`, its header is borrowed.
+        number: which stream, where `data` holds several: 0 is the one whose intact HEADER comes first; others follow in
+            the order of their first packets.
 
     Raises:
+        ValueError: there are not so many streams.
         NotARobustStream: no packet is in it.
         DamagedStream: packets are in it, but no header; or the lender's does not fit.
         UnsupportedVersion: a newer format.
     """
-    return _read(data, lender, parity=False)
+    return _read(_collected(data, number), lender, parity=False)
 
 
-def read_restored(data: bytes, lender: Stream | None = None) -> Stream:
+def read_restored(data: bytes, lender: Stream | None = None, number: int = 0) -> Stream:
     """As `read_stream`, with what parity gives back; a header is borrowed where that has none either."""
-    return _read(data, lender, parity=True)
+    return _read(_collected(data, number), lender, parity=True)
 
 
-def _read(data: bytes, lender: Stream | None, parity: bool) -> Stream:
+def read_streams(data: bytes) -> Iterator[Stream]:
+    """All streams in `data` that have an intact HEADER; or the one that `read_stream` finds without. Raises as that.
+
+    Each costs a scan of its own, when it is asked for.
+    """
+    first = Collected(data)
+    others = first.streams()[1:]
+    yield _read(first, None, parity=False)
+    for identity in others:
+        yield _read(Collected(data, identity), None, parity=False)
+
+
+def _collected(data: bytes, number: int) -> Collected:
     collected = Collected(data)
+    if number:
+        streams = collected.streams()
+        if not 0 < number < len(streams):
+            raise ValueError(f"there is no stream {number}: the data hold {len(streams)} with a header, counted from 0")
+        collected = Collected(data, streams[number])
+    return collected
+
+
+def _read(collected: Collected, lender: Stream | None, parity: bool) -> Stream:
+    data = collected.data
     choice = choose(collected, lender, parity)
     if parity and lender is not None and choice.source is HeaderSource.INTACT:
         log.warning("stream %s has a HEADER of its own: none is borrowed", _identity(collected).hex())

@@ -14,7 +14,7 @@ from robuststream.container.correction import Corrected, Corrector
 from robuststream.container.judge import guess
 from robuststream.container.leftovers import sort_out
 from robuststream.container.packets import Candidate, Gap, Kind, Metadata, Packet, Tile
-from robuststream.container.reader import read_stream
+from robuststream.container.reader import read_stream, read_streams
 from robuststream.container.remains import Search
 from robuststream.container.report import Rule, TileState
 from robuststream.container.scanner import scan
@@ -618,3 +618,34 @@ def test_of_each_rule_the_first_finding_is_kept():
     stream = read_stream(tiles + b"".join(map(damaged_note, range(1500))) + sample_stream(seed=9)[2])
     assert {Rule.PACKET_CRC, Rule.METADATA, Rule.FOREIGN} <= rules(stream)
     assert stream.report.findings_left_out > 0
+
+
+# --- Several streams in one file ------------------------------------------------------------------------------------
+
+
+def test_each_of_several_streams_can_be_had():
+    others = [sample_stream(HEADER, seed=seed, words=6) for seed in (2, 3)]
+    bare = b"".join(piece for piece, item in zip(PIECES, PACKETS, strict=True) if item.kind == Kind.TILE)
+    data = others[0][2] + bare + others[1][2]
+    streams = list(read_streams(data))
+    assert [list(stream.tiles.values()) for stream in streams] == [others[0][1], others[1][1]]
+    for number, stream in enumerate(streams):
+        assert read_stream(data, number=number) == stream
+    told = [finding.message for finding in streams[0].report.findings if finding.rule == Rule.FOREIGN]
+    assert told == [
+        f"4 packets of another stream ({IDENTITY.hex()})",
+        f"{len(list(scan(others[1][2])))} packets of another stream ({streams[1].stream_id.hex()}), "
+        "which can be had as stream 1",
+    ]
+    with pytest.raises(ValueError, match="there is no stream 2: the data hold 2 with a header"):
+        read_stream(data, number=2)
+    # What is damaged in one of them is its own affair.
+    hurt = bytearray(data)
+    hurt[len(data) - 200] ^= 0xFF
+    assert len(list(read_streams(bytes(hurt)))) == 2
+
+
+def test_many_streams_are_found_in_linear_time():
+    """Each costs a scan only when it is asked for."""
+    data = b"".join(packet(Kind.HEADER, n.to_bytes(4, "big"), 0, PACKETS[0].payload) for n in range(3000))
+    assert read_stream(data, number=2999).stream_id == (2999).to_bytes(4, "big")
