@@ -230,6 +230,10 @@ MUSTS = {
         ],
     },
     "11": {
+        "What it trusts must not hang on what it keeps": [
+            "tests/container/test_reader.py::test_a_conflict_is_not_forgotten_among_many_findings",
+            "tests/container/test_reader.py::test_of_each_rule_the_first_finding_is_kept",
+        ],
         "A decoder must not call a tile exact unless": [
             "bad-context-desync",
             "bad-entropy",
@@ -355,6 +359,13 @@ MUSTS = {
             "tests/container/test_repair.py::test_a_search_for_wrong_symbols_ends",
             "tests/container/test_repair.py::test_mixtures_of_descriptions_are_limited",
             "tests/container/test_repair.py::test_a_packet_repeated_without_end_has_few_places",
+        ],
+        "What is not whole must keep what was found": [
+            "tests/container/test_repairing.py::test_a_repaired_file_is_never_worse",
+            "tests/container/test_repairing.py::test_with_a_tile_gone_nothing_proves_the_others",
+            "tests/container/test_repairing.py::test_what_is_salvaged_stays",
+            # What is put right before.
+            "tests/container/test_repairing.py::test_flipped_bits_in_every_tile_are_put_right",
         ],
         "another HEADER than the one that counts": ["bad-parity-header"],
     },
