@@ -28,10 +28,10 @@ from robuststream.errors import (
     DamageWarning,
     RobustStreamError,
 )
-from robuststream.images import read_picture, to_image
 from robuststream.latents import DecodedLatents, decode_all, decode_latents, encode_all
 from robuststream.model import Model
 from robuststream.modelstore import load_model
+from robuststream.picture.io import read_picture, to_image
 from robuststream.sources import Source, read_lender, read_source
 from robuststream.tiling import Grid
 from robuststream.transforms import analyse, synthesise, to_bytes
@@ -57,11 +57,12 @@ def encode(
     checkpoints: int = CHECKPOINTS,
     max_pixels: int = MAX_PIXELS,
 ) -> bytes:
-    """Encode a picture into a stream.
+    """Encode a picture into a stream. What it says beside its pixels and a stream does not carry, and more than 8 bits a
+    channel, which are rounded, are named in one PictureWarning and one log record.
 
     Args:
-        image: PIL image, path, binary file, uint8 array (H, W, 3) or (H, W), uint8 tensor (3, H, W), or float tensor
-            (3, H, W) in [0, 1]; tensors on any device.
+        image: PIL image, path, binary file, uint8 array (H, W, 3), uint8 tensor (3, H, W), or float tensor (3, H, W) in
+            [0, 1], tensors on any device; of one channel, or (H, W), for grey.
         model: a frozen model; the bundled default when None.
         tile: side of a tile in pixels, a multiple of the model's downsampling factor. Smaller tiles lose less to
             damage and cost more bytes.
@@ -73,7 +74,7 @@ def encode(
             give back what was lost, up to about so much. Describing them costs some bytes more.
         checkpoints: inside y of each tile, 0 to 15, at 2 bytes each: of a damaged tile, what stands before the last one
             that is whole is kept.
-        max_pixels: larger pictures are refused, since decoders would refuse them.
+        max_pixels: larger pictures are refused, since decoders would refuse them; Pillow's own limit does not count.
 
     Returns:
         The stream; the same latents and settings give the same bytes (spec/format.md).
@@ -130,7 +131,7 @@ def encode_batch(
     headers, metadata, latents = [], [], []
     for number, image in enumerate(images):
         with _about(number, len(images)):
-            picture = read_picture(image)
+            picture = read_picture(image, max_pixels)
             height, width = picture.pixels.shape[1:]
             check_size(width, height, max_pixels)
             grid = Grid(width, height, tile, model.latent_stride, model.factor)

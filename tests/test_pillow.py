@@ -18,8 +18,8 @@ import robuststream.pillow
 from robuststream import faults
 from robuststream.container.layout import SYNC, build_packet
 from robuststream.container.packets import Kind
+from tests.picture.test_io import EXIF, ICC, XMP
 from tests.small import model, picture
-from tests.test_images import EXIF, ICC, XMP
 
 BLOCKS = {"icc_profile": ICC, "exif": b"Exif\0\0" + EXIF, "xmp": XMP}
 
@@ -27,6 +27,7 @@ BLOCKS = {"icc_profile": ICC, "exif": b"Exif\0\0" + EXIF, "xmp": XMP}
 @pytest.fixture(autouse=True)
 def registered() -> Iterator[None]:
     """Registered for one test, twice."""
+    Image.init()  # else what a test makes Pillow load would be taken away again, and not be loaded a second time
     before = [dict(part) if isinstance(part, dict) else list(part) for part in _registries()]
     robuststream.pillow.register()
     robuststream.pillow.register()

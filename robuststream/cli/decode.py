@@ -72,7 +72,7 @@ def decode(
         _check_mask(mask, pairs[0][1])
 
     from robuststream import codec
-    from robuststream.images import picture_format
+    from robuststream.picture.io import picture_format
 
     kinds = {target: extension[1:] if format or target == STANDARD else picture_format(target) for _, target in pairs}
     decoder = load(model)
@@ -102,7 +102,7 @@ def _check_mask(mask: Path, target: Path) -> None:
 
 
 def _file(image: Image, kind: str) -> bytes:
-    from robuststream.images import write_picture
+    from robuststream.picture.io import write_picture
 
     file = io.BytesIO()
     write_picture(image, file, kind)
