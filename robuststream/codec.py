@@ -57,8 +57,10 @@ def encode(
     checkpoints: int = CHECKPOINTS,
     max_pixels: int = MAX_PIXELS,
 ) -> bytes:
-    """Encode a picture into a stream. What it says beside its pixels and a stream does not carry, and more than 8 bits a
-    channel, which are rounded, are named in one PictureWarning and one log record.
+    """Encode a picture into a stream.
+
+    More than 8 bits a channel are rounded, and not all that a picture says beside its pixels is carried: one
+    PictureWarning and one log record name what is lost.
 
     Args:
         image: PIL image, path, binary file, uint8 array (H, W, 3), uint8 tensor (3, H, W), or float tensor (3, H, W) in
