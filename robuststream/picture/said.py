@@ -42,6 +42,6 @@ def tell(message: str) -> None:
     """One log record, and one warning at the line that called the package."""
     log.warning("%s", message)
     level, frame = 2, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith("robuststream."):
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(("robuststream.", "PIL.")):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, PictureWarning, stacklevel=level)
