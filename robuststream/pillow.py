@@ -90,7 +90,7 @@ class RobustStreamImage(ImageFile.ImageFile):
         return super().load()
 
     def verify(self) -> None:
-        """Raise OSError unless every byte is there and right. To be opened again afterwards, as all of Pillow's formats."""
+        """Raise OSError unless every byte is there and right; afterwards, as all of Pillow's images, it is closed."""
         if self.fp is None:
             raise RuntimeError("verify must be called directly after open")
         self.fp.seek(0)
@@ -118,7 +118,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     from robuststream.modelstore import load_model
 
     given: dict[str, Any] = image.encoderinfo
-    options = {name: given[name] for name in signature(encode).parameters if name in given}
+    known = set(signature(encode).parameters) - {"image"}
+    options = {name: value for name, value in given.items() if name in known}
     options.setdefault("max_pixels", _max_pixels())
     if "quality" in options:
         options["model"] = options.get("model") or load_model()

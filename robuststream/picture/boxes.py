@@ -25,7 +25,7 @@ def said_by_heif(data: bytes) -> Said:
     meta = dict(_boxes(data)).get(b"meta", b"")[4:]
     for kind, body in _properties(meta):
         if kind == b"pixi" and len(body) > 5:
-            said.bits = max(said.bits, *body[5 : 5 + body[4]])
+            said.bits = max([said.bits, *body[5 : 5 + body[4]]])
         elif kind == b"av1C" and len(body) > 2:
             said.bits = max(said.bits, 12 if body[2] & 0x20 else 10 if body[2] & 0x40 else 8)
         elif kind == b"hvcC" and len(body) > 17:

@@ -1,4 +1,4 @@
-"""From more bits a channel to the eight that are coded, rounded."""
+"""From more bits a channel to the eight that are coded, rounded where Pillow has not cut them off already."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def bits_of(image: Image.Image) -> int:
         return 16
     if _raw_mode(image):
         return 16
-    for _, _, _, arguments in getattr(image, "tile", []):
+    for codec, _, _, arguments in getattr(image, "tile", []):
+        if codec == "SGI16":
+            return 16
         # A PPM's arguments are its raw mode and largest value.
         if image.format == "PPM" and isinstance(arguments, tuple) and isinstance(arguments[-1], int):
             return max(8, arguments[-1].bit_length())
@@ -48,7 +50,7 @@ def eight_bits(image: Image.Image, bits: int, name: str, again: Callable[[], Ima
             f"{name}: {bits} bits a channel in separate planes are not read right: bring it to 8 bits first"
         )
     low = None
-    if raw_mode and again is not None:
+    if raw_mode and again is not None and image.format in ("PNG", "TIFF"):
         # Asked for the other byte order, Pillow gives the low bytes, which else it cuts off.
         other = again()
         other.tile = [tile._replace(args=_swapped(tile.args)) for tile in other.tile]  # type: ignore[attr-defined]
@@ -57,9 +59,10 @@ def eight_bits(image: Image.Image, bits: int, name: str, again: Callable[[], Ima
     high = np.asarray(image.convert("RGB"))
     if low is None:
         return high
-    rounded = np.empty_like(high)
+    table, rounded = _rounded(65535), np.empty_like(high)
+    # Row by row, so that no whole picture of wide numbers is held.
     for row in range(len(high)):
-        rounded[row] = _rounded(65535)[high[row].astype(np.uint16) << 8 | low[row]]
+        rounded[row] = table[high[row].astype(np.uint16) << 8 | low[row]]
     return rounded
 
 

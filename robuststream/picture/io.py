@@ -57,7 +57,7 @@ def read_picture(source: Any, max_pixels: int = MAX_PIXELS) -> Picture:
 
     (Pillow itself turns TIFF files when it reads them, and takes the orientation out; so does this.)
 
-    More than 8 bits a channel are rounded to 8. What a file says of its colours without a profile (PNG's gAMA, cHRM and
+    More than 8 bits a channel become 8. What a file says of its colours without a profile (PNG's gAMA, cHRM and
     cICP, AVIF's code points) becomes an ICC profile, and its resolution EXIF. One PictureWarning, and one log record,
     name what is rounded and what is left out, such as text and comments.
 
@@ -86,9 +86,14 @@ def read_picture(source: Any, max_pixels: int = MAX_PIXELS) -> Picture:
             data = Path(source).read_bytes()
         except OSError as error:
             raise ImageError(f"{os.fspath(source)}: the picture cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            raise ImageError(f"{os.fspath(source)!r} is no path ({error})") from error
         return _from_file(data, os.fspath(source), max_pixels)
     if hasattr(source, "read"):
-        return _from_file(source.read(), str(getattr(source, "name", "the picture")), max_pixels)
+        data, name = source.read(), str(getattr(source, "name", "the picture"))
+        if isinstance(data, str):
+            raise ImageError(f"{name}: the file is opened as text: open it with mode 'rb'")
+        return _from_file(data, name, max_pixels)
     raise ImageError(
         f"a {type(source).__name__} is no picture: give a path, a binary file, a PIL image, a uint8 array (H, W, 3) "
         "or a tensor (3, H, W)"
@@ -151,7 +156,7 @@ def _read(image: Image.Image, data: bytes | None, name: str, max_pixels: int) ->
     grey = pixels.ndim == 2 or image.mode in GREY_MODES
     complete(said, image, grey)
     if max(bits, said.bits) > 8:
-        said.notes.append(f"{max(bits, said.bits)} bits a channel are rounded to 8")
+        said.notes.append(f"{max(bits, said.bits)} bits a channel become 8")
     notes = [*said.notes, *([f"the stream does not carry {', '.join(said.lost)}"] if said.lost else [])]
     if notes:
         tell(f"{name}: {'; '.join(notes)}")

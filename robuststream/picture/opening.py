@@ -101,6 +101,10 @@ GREY_MODES = ("1", "L")
 COLOUR_MODES = ("P", "RGB", "RGBX", "YCbCr")
 #: Whose further frames are previews, gain maps or layers of the first.
 _ONE_PICTURE = ("MPO", "PSD")
+#: Their numbers are measurements, not brightness up to 65535.
+_MEASURED = ("FITS", "MCIDAS")
+#: Whose readers give 16 bits in mode I.
+_SCALED = ("PPM", "PNG")
 
 
 def refuse_kind(image: Image.Image, name: str) -> None:
@@ -124,10 +128,11 @@ def refuse_kind(image: Image.Image, name: str) -> None:
             f"{name}: floating point (F), and 8 bits a channel are coded: bring it there first, where 1.0 is white "
             "such as Image.fromarray((numpy.asarray(image) * 255).round().clip(0, 255).astype(numpy.uint8))"
         )
-    if mode == "I" and image.format not in ("PPM", "PNG"):
+    unknown = image.format in _MEASURED if mode.startswith("I;16") else mode == "I" and image.format not in _SCALED
+    if unknown:
         raise ImageError(
-            f"{name}: whole numbers of 32 bits (I), and 8 bits a channel are coded: bring it there first, where 65535 "
-            "is white such as Image.fromarray((numpy.asarray(image) / 257).round().clip(0, 255).astype(numpy.uint8))"
+            f"{name}: whole numbers ({mode}), and 8 bits a channel are coded: bring it there first, where 65535 is "
+            "white such as Image.fromarray((numpy.asarray(image) / 257).round().clip(0, 255).astype(numpy.uint8))"
         )
     if mode not in GREY_MODES + COLOUR_MODES and not mode.startswith("I"):
         raise ImageError(

@@ -17,6 +17,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: No block of a picture is longer, compressed data that claims to be is a bomb.
 LIMIT = 1 << 26
 _COMPRESSED = (b"iCCP", b"zTXt", b"iTXt")
+_READ = (*_COMPRESSED, b"tEXt", b"eXIf", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"pHYs", b"caBX")
 _XMP_KEYWORD = "XML:com.adobe.xmp"
 #: ImageMagick's way to keep blocks in text, from the time before there were chunks for them.
 _RAW = "Raw profile type "
@@ -25,15 +26,17 @@ _SAYS_NOTHING = ("Software", "date:create", "date:modify", "date:timestamp")
 
 
 def said_by_png(data: bytes) -> Said:
-    """What the chunks say. Raises ValueError where one of those that are read here is damaged."""
+    """What the chunks say; those whose checksum does not hold are named, and say nothing."""
     said = Said(icc_read=True)
     gamma: float | None = None
     points: tuple[float, ...] | None = None
     code_points: bytes | None = None
     standard = False
     text: dict[str, None] = {}
-    for kind, body in _chunks(data):
-        if kind == b"iCCP":
+    for kind, body, whole in _chunks(data):
+        if not whole:
+            said.lost.append(f"a damaged chunk ({kind.decode('latin-1')})")
+        elif kind == b"iCCP":
             said.icc = _inflated(body.partition(b"\0")[2][1:], "ICC profile", said)
         elif kind == b"eXIf":
             said.exif = body
@@ -73,19 +76,17 @@ def without_compressed(data: bytes) -> bytes:
     return b"".join((*parts, data[start:])) if parts else data
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and body of each whole chunk but those of pixels."""
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Kind and body of each chunk of a kind that is read here, and whether its checksum holds."""
     at = len(SIGNATURE)
     while at + 12 <= len(data):
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         end = at + 12 + length
         if end > len(data) or kind == b"IEND":
             return
-        if kind not in (b"IDAT", b"fdAT"):
+        if kind in _READ:
             body = data[at + 8 : end - 4]
-            if zlib.crc32(body, zlib.crc32(kind)) != int.from_bytes(data[end - 4 : end], "big"):
-                raise ValueError(f"bad checksum in the chunk {kind.decode('latin-1')} at byte {at}")
-            yield kind, body
+            yield kind, body, zlib.crc32(body, zlib.crc32(kind)) == int.from_bytes(data[end - 4 : end], "big")
         at = end
 
 

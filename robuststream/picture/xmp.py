@@ -10,7 +10,7 @@ _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}RDF"
 # Bounded and anchored, so that no packet, padding and all, takes more than linear time.
 _STUB_ATTRIBUTE = re.compile(rb"""\s[\w.-]{1,64}:HasExtendedXMP\s{0,8}=\s{0,8}(?:"(\w{0,64})"|'(\w{0,64})')""")
 _STUB_ELEMENT = re.compile(rb"<([\w.-]{1,64}:HasExtendedXMP)>\s{0,64}(\w{0,64})\s{0,64}</\1>")
-_RDF_START = re.compile(rb"<([\w.-]+):RDF((?:\s+[^<>]*)?)>")
+_RDF_START = re.compile(rb"<([\w.-]+):RDF(?:\s[^<>]*)?>")
 _NAMESPACE = re.compile(rb"""\s(xmlns(?::[\w.-]+)?)\s*=\s*("[^"]*"|'[^']*')""")
 _PADDING = b"\0 \r\n\t"
 _EMPTY = re.compile(
@@ -81,16 +81,17 @@ def _inside(packet: bytes) -> tuple[int, int]:
 
 def _properties(packet: bytes) -> list[str]:
     """The children of rdf:RDF, each in one way of writing it."""
-    if b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:
-        raise ValueError("the XMP has a document type")
+    packet = _unwrapped(packet)
+    if b"<!DOCTYPE" in packet or b"\0" in packet:
+        raise ValueError("the XMP is not well formed")
     try:
-        root = ElementTree.fromstring(_unwrapped(packet))
-    except ElementTree.ParseError as error:
+        root = ElementTree.fromstring(packet)
+        rdf = root if root.tag == _RDF else root.find(f".//{_RDF}")
+        if rdf is None:
+            raise ValueError("no rdf:RDF in the XMP")
+        return [ElementTree.canonicalize(ElementTree.tostring(child), strip_text=True) for child in rdf]
+    except (ElementTree.ParseError, RecursionError) as error:
         raise ValueError(f"the XMP is not well formed ({error})") from error
-    rdf = root if root.tag == _RDF else root.find(f".//{_RDF}")
-    if rdf is None:
-        raise ValueError("no rdf:RDF in the XMP")
-    return [ElementTree.canonicalize(ElementTree.tostring(child), strip_text=True) for child in rdf]
 
 
 def _unwrapped(packet: bytes) -> bytes:

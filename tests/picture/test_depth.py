@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image, features
 
 from robuststream.errors import ImageError
 from robuststream.picture.io import read_picture
-from tests.picture.files import box, channels, noise, png, read, saved
+from tests.picture.files import box, channels, chunk, noise, png, read, saved
 
 DEEP = np.random.default_rng(2).integers(0, 65536, (9, 8, 3), dtype=np.uint16)
 
@@ -23,18 +24,25 @@ def rounded(values: np.ndarray, peak: int = 65535) -> np.ndarray:
 
 
 def tiff(
-    pixels: np.ndarray, order: str = "<", photometric: int | None = None, bits: int = 16, planes: int = 1
+    pixels: np.ndarray, order: str = "<", photometric: int | None = None, planes: int = 1, deflated: bool = False
 ) -> bytes:
-    """An uncompressed TIFF file of uint16 (H, W) or (H, W, 3)."""
+    """A TIFF file of uint16 (H, W) or (H, W, 3)."""
     height, width, count = (*pixels.shape, 1)[:3]
     data = pixels.transpose(2, 0, 1) if planes == 2 else pixels
     body = data.astype(f"{order}u2").tobytes()
+    body = zlib.compress(body) if deflated else body
     photometric = (2 if count == 3 else 1) if photometric is None else photometric
     plane = len(body) // count
     starts = [8 + plane * number for number in range(count)] if planes == 2 else [8]
     sizes = [plane] * count if planes == 2 else [len(body)]
     end = 8 + len(body)
-    tags = [(256, 3, [width]), (257, 3, [height]), (258, 3, [bits] * count), (259, 3, [1]), (262, 3, [photometric])]
+    tags = [
+        (256, 3, [width]),
+        (257, 3, [height]),
+        (258, 3, [16] * count),
+        (259, 3, [8 if deflated else 1]),
+        (262, 3, [photometric]),
+    ]
     tags += [(273, 4, starts), (277, 3, [count]), (278, 3, [height]), (279, 4, sizes), (284, 3, [planes])]
     extra, entries = b"", b""
     for tag, kind, values in tags:
@@ -52,7 +60,7 @@ class TestSixteenBits:
         data = png(DEEP)
         picture, said = read(Image.open(io.BytesIO(data)) if lazy else data)
         np.testing.assert_array_equal(channels(picture), rounded(DEEP))
-        assert said == [f"the {'image' if lazy else 'picture'}: 16 bits a channel are rounded to 8"]
+        assert said == [f"the {'image' if lazy else 'picture'}: 16 bits a channel become 8"]
 
     def test_png_in_grey(self) -> None:
         picture, (said,) = read(png(DEEP[:, :, 0]))
@@ -77,11 +85,44 @@ class TestSixteenBits:
 
     @pytest.mark.skipif(not features.check("libtiff"), reason="this Pillow has no libtiff")
     def test_compressed_tiff(self) -> None:
-        for mode, order in (("I;16", "<"), ("I;16B", ">")):
-            image = Image.fromarray(DEEP[:, :, 0].astype(f"{order}u2"))
-            assert image.mode == mode
-            picture, _ = read(saved(image, "TIFF", compression="tiff_adobe_deflate"))
+        for order in "<>":
+            picture, _ = read(tiff(DEEP[:, :, 0], order, deflated=True))
             np.testing.assert_array_equal(picture.pixels[0].numpy(), rounded(DEEP[:, :, 0]))
+            picture, (said,) = read(tiff(DEEP, order, deflated=True))
+            np.testing.assert_array_equal(channels(picture), rounded(DEEP))
+            assert "16 bits" in said
+
+    def test_sgi(self) -> None:
+        head = struct.pack(">HBBHHHH", 474, 0, 2, 3, 8, 9, 3).ljust(512, b"\0")
+        planes = DEEP[::-1].transpose(2, 0, 1).astype(">u2").tobytes()
+        picture, (said,) = read(head + planes)
+        np.testing.assert_array_equal(channels(picture), DEEP >> 8)
+        assert "16 bits" in said
+
+    def test_measurements_are_refused(self) -> None:
+        cards = [
+            f"{name:8}= {value:>20}"
+            for name, value in (("SIMPLE", "T"), ("BITPIX", 16), ("NAXIS", 2), ("NAXIS1", 4), ("NAXIS2", 3))
+        ]
+        data = "".join(card.ljust(80) for card in [*cards, "END"]).ljust(2880).encode() + bytes(2880)
+        with pytest.raises(ImageError, match="where 65535 is white"):
+            read_picture(data)
+
+    @pytest.mark.parametrize("name", [b"DX10"])
+    def test_dds_of_floating_point(self, name: bytes) -> None:
+        head = struct.pack("<4s7I", b"DDS ", 124, 0x1007, 4, 4, 0, 0, 0).ljust(76, b"\0")
+        head += struct.pack("<2I4s5I", 32, 4, name, 0, 0, 0, 0, 0) + struct.pack("<5I", 0x1000, 0, 0, 0, 0)
+        head += struct.pack("<5I", 95, 3, 0, 1, 0)
+        _, (said,) = read(head + bytes(16))
+        assert "16 bits a channel become 8" in said
+
+    def test_interlaced_png(self) -> None:
+        """One pixel is its own first pass."""
+        one = DEEP[:1, :1]
+        data = png(one)
+        body = data[16:28] + b"\1"
+        picture, _ = read(data[:8] + chunk(b"IHDR", body) + data[33:])
+        np.testing.assert_array_equal(channels(picture), rounded(one))
 
     @pytest.mark.parametrize("dtype", ["<u2", ">u2"])
     def test_images(self, dtype: str) -> None:
@@ -105,7 +146,7 @@ class TestJpeg2000:
         for settings in ({}, {"no_jp2": True}):
             picture, said = read(saved(Image.fromarray(DEEP[:, :, 0]), "JPEG2000", **settings))
             np.testing.assert_array_equal(picture.pixels[0].numpy(), rounded(DEEP[:, :, 0]))
-            assert said == ["the picture: 16 bits a channel are rounded to 8"]
+            assert said == ["the picture: 16 bits a channel become 8"]
 
     def test_colour_of_more_bits_is_named(self) -> None:
         data = saved(Image.fromarray(noise(9, 8, 3)), "JPEG2000", no_jp2=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, features
 
 from robuststream.container.packets import Colour, Metadata
 from robuststream.errors import ImageError, PictureWarning
@@ -170,11 +170,18 @@ class TestRefused:
         assert mode in message
         assert "convert it to RGB" in message
 
-    @pytest.mark.parametrize("format", ["GIF", "TIFF", "PNG", "WEBP"])
+    @pytest.mark.parametrize("format", ["GIF", "TIFF", "PNG", "WEBP"] + ["AVIF"] * features.check("avif"))
     def test_several_frames(self, format: str) -> None:
         frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
         data = saved(frames[0], format, save_all=True, append_images=frames[1:])
-        assert "2 frames" in refused(data)
+        message = refused(data)
+        assert "2 frames" in message
+        image = Image.open(io.BytesIO(data))
+        image.seek(1)
+        scope: dict[str, object] = {"image": image}
+        exec(message.split("such as ")[1].replace("image.copy()", "first = image.copy()"), scope)
+        red, green, blue = read_picture(scope["first"]).pixels[:, 0, 0].tolist()
+        assert (red > 250, green < 5, blue < 5) == (True, True, True)
 
     @pytest.mark.parametrize(
         "source",
@@ -211,6 +218,14 @@ class TestRefused:
     )
     def test_other_arrays(self, source: object) -> None:
         refused(source)
+
+    def test_a_text_file(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_bytes(b"words")
+        with open(tmp_path / "a.png") as file:
+            assert "open it with mode 'rb'" in refused(file)
+
+    def test_no_path(self) -> None:
+        assert "is no path" in refused("a\0b")
 
     def test_a_missing_file(self, tmp_path: Path) -> None:
         path = tmp_path / "nothing.png"

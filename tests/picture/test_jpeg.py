@@ -124,6 +124,9 @@ class TestExtendedXmp:
             b"<unfinished",
             b"<x/>",
             b"<!DOCTYPE x>" + EXTENSION,
+            b"<a>" * 5000 + b"</a>" * 5000,
+            rdf(b"<a>" * 5000 + b"</a>" * 5000),
+            EXTENSION.decode().encode("utf-16"),
             # The prefix means something else in the other part.
             rdf(b'<rdf:Description dc:a="b"/>', outer=b' xmlns:dc="urn:another"'),
         ],
@@ -156,12 +159,27 @@ class TestExtendedXmp:
             assert properties(metadata.xmp) == properties(packet)
 
     def test_hostile_padding_takes_no_time(self) -> None:
-        from robuststream.picture.xmp import extension_named, without_name
+        from robuststream.picture.xmp import extension_named, merged, without_name
 
-        for filler in (b" ", b"a", b" a", b"<a:HasExtendedXMP>", b" a:HasExtendedXMP=", b"<"):
-            packet = filler * (1_000_000 // len(filler))
-            extension_named(packet)
-            without_name(packet)
+        for filler in (
+            b" ",
+            b"a",
+            b" a",
+            b"<a:HasExtendedXMP>",
+            b" a:HasExtendedXMP=",
+            b"<",
+            b"<a:RDF ",
+            b"<a:Description ",
+        ):
+            for packet in (
+                filler * (300_000 // len(filler)),
+                filler + b" " * 300_000,
+                b"<a:RDF" + b" " * 300_000,
+            ):
+                extension_named(packet)
+                without_name(packet)
+                with pytest.raises(ValueError, match="XMP"):
+                    merged(packet, packet)
 
 
 class TestProfile:
