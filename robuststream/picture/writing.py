@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from PIL import Image, PngImagePlugin
 
+from robuststream.container.packets import EXIF_PREFIX
 from robuststream.errors import ImageError
 from robuststream.files import write_file
 from robuststream.picture.exif import dots_per_inch, tiff_tags, without_prefix
@@ -86,29 +87,21 @@ def picture_format(path: str | os.PathLike[str]) -> str:
 
 def _encoded(image: Image.Image, name: str, where: str) -> bytes:
     icc, exif, xmp = _fitting(image, name, where)
-    settings = dict(_SETTINGS[name])
-    if icc:
-        settings["icc_profile"] = icc
-    else:
-        # Pillow would take it from the image.
-        image = image.copy()
-        image.info.pop("icc_profile", None)
+    # Each is given, empty or not, since Pillow takes some that are not from the image.
+    settings: dict[str, Any] = {**_SETTINGS[name], "icc_profile": icc}
     if name == "TIFF":
         settings["tiffinfo"] = tiff_tags(exif, xmp)
     else:
+        settings |= {"exif": EXIF_PREFIX + exif if exif else b"", "xmp": b"" if name == "JPEG" else xmp or b""}
         dpi = dots_per_inch(exif)
-        if dpi and name in ("PNG", "JPEG"):
+        if dpi and name != "WEBP":
             settings["dpi"] = dpi
-        if exif:
-            settings["exif"] = b"Exif\0\0" + exif
         if xmp and name == "PNG":
             settings["pnginfo"] = text = PngImagePlugin.PngInfo()
             # Keyword, no compression, no language, no translated keyword; then the bytes as they are.
             text.add(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
-        elif xmp and name == "JPEG":
+        if xmp and name == "JPEG":
             settings["extra"] = _segments(xmp)
-        elif xmp:
-            settings["xmp"] = xmp
     file = io.BytesIO()
     try:
         image.save(file, name, **settings)
