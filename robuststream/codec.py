@@ -29,10 +29,10 @@ from robuststream.errors import (
     DamageWarning,
     RobustStreamError,
 )
-from robuststream.images import read_picture, to_image
 from robuststream.latents import DecodedLatents, decode_all, decode_latents, encode_all
 from robuststream.model import Model
 from robuststream.modelstore import load_model
+from robuststream.picture.io import read_picture, to_image
 from robuststream.sources import Source, read_lender, read_source
 from robuststream.tiling import Grid
 from robuststream.transforms import analyse, synthesise, to_bytes
@@ -60,9 +60,12 @@ def encode(
 ) -> bytes:
     """Encode a picture into a stream.
 
+    More than 8 bits a channel are rounded, and not all that a picture says beside its pixels is carried: one
+    PictureWarning and one log record name what is lost.
+
     Args:
-        image: PIL image, path, binary file, uint8 array (H, W, 3) or (H, W), uint8 tensor (3, H, W), or float tensor
-            (3, H, W) in [0, 1]; tensors on any device.
+        image: PIL image, path, binary file, uint8 array (H, W, 3), uint8 tensor (3, H, W), or float tensor (3, H, W) in
+            [0, 1], tensors on any device; of one channel, or (H, W), for grey.
         model: a frozen model; the bundled default when None.
         tile: side of a tile in pixels, a multiple of the model's downsampling factor. Smaller tiles lose less to
             damage and cost more bytes.
@@ -74,7 +77,7 @@ def encode(
             give back what was lost, up to about so much. Describing them costs some bytes more.
         checkpoints: inside y of each tile, 0 to 15, at 2 bytes each: of a damaged tile, what stands before the last one
             that is whole is kept.
-        max_pixels: larger pictures are refused, since decoders would refuse them.
+        max_pixels: larger pictures are refused, since decoders would refuse them; Pillow's own limit does not count.
 
     Returns:
         The stream; the same latents and settings give the same bytes (spec/format.md).
@@ -131,7 +134,7 @@ def encode_batch(
     headers, metadata, latents = [], [], []
     for number, image in enumerate(images):
         with _about(number, len(images)):
-            picture = read_picture(image)
+            picture = read_picture(image, max_pixels)
             height, width = picture.pixels.shape[1:]
             check_size(width, height, max_pixels)
             grid = Grid(width, height, tile, model.latent_stride, model.factor)

@@ -59,6 +59,10 @@ class DamageWarning(UserWarning):
     """Emitted by a decode whose result is not exact, for callers that never look at the report."""
 
 
+class PictureWarning(UserWarning):
+    """Emitted where a stream, or the file a picture is written to, does not carry all that the picture says."""
+
+
 def first_line(error: object) -> str:
     """What another library's error says, in one line; its type's name where it says nothing."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -12,11 +12,15 @@ first bytes: a stream whose first packet is damaged at its very start is left to
 
 from __future__ import annotations
 
+import operator
 import sys
+from contextlib import suppress
+from inspect import signature
 from typing import IO, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from robuststream import inspect
 from robuststream.container.layout import SYNC
 from robuststream.container.packets import MAX_PIXELS
 from robuststream.errors import NotARobustStream, RobustStreamError
@@ -35,9 +39,14 @@ def register() -> None:
     DamageWarning, when it is loaded. What cannot be opened at all raises PIL.UnidentifiedImageError, what cannot be
     decoded OSError; both say why.
 
+    `verify()`, on an image just opened, holds every checksum of the stream against its bytes and raises OSError where
+    it is not intact; it decodes nothing and needs no model.
+
     `image.save("x.robs")` encodes with the bundled model. It takes what `robuststream.encode` takes (`model`, `tile`,
-    `parity`, ...), and `icc_profile`, `exif` and `xmp` as Pillow's own formats do; without these the image's own are
-    kept. It raises OSError for images that cannot be coded.
+    `parity`, ...), and `icc_profile`, `exif`, `xmp` and `dpi` as Pillow's own formats do; without these the image's own
+    are kept. Options of other formats are ignored. `quality` is the index of the rate that the model has; what it has
+    not, such as the 95 that fits JPEG, is taken for its best, with a PictureWarning, and None or -1 for its middle. It
+    raises OSError for images that cannot be coded, and ValueError for other options that are not possible.
     """
     Image.register_open(FORMAT, RobustStreamImage, lambda prefix: prefix.startswith(SYNC))
     Image.register_save(FORMAT, _save)
@@ -68,6 +77,8 @@ class RobustStreamImage(ImageFile.ImageFile):
     def load(self) -> Any:
         """Decode, once."""
         if self.tile:
+            if self.fp is None:
+                raise ValueError("the image is closed: open it again")
             try:
                 self.im = self._stream.decode().image.im
             except RobustStreamError as error:
@@ -77,6 +88,20 @@ class RobustStreamImage(ImageFile.ImageFile):
                 self.fp.close()
             self.fp = None
         return super().load()
+
+    def verify(self) -> None:
+        """Raise OSError unless every byte is there and right; afterwards, as all of Pillow's images, it is closed."""
+        if self.fp is None:
+            raise RuntimeError("verify must be called directly after open")
+        self.fp.seek(0)
+        try:
+            report = inspect(self.fp.read())
+        except RobustStreamError as error:
+            raise OSError(str(error)) from error
+        finally:
+            super().verify()
+        if not report.intact:
+            raise OSError(f"the stream is damaged: {report.findings[0]}")
 
     def load_seek(self, position: int) -> None:
         """Tells Pillow's incremental parser to wait for the whole file."""
@@ -90,15 +115,35 @@ def _max_pixels() -> int:
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     from robuststream.codec import encode
+    from robuststream.modelstore import load_model
 
-    options: dict[str, Any] = dict(image.encoderinfo)
-    metadata = {name: options.pop(name) for name in ("icc_profile", "exif", "xmp") if name in options}
+    given: dict[str, Any] = image.encoderinfo
+    known = set(signature(encode).parameters) - {"image"}
+    options = {name: value for name, value in given.items() if name in known}
+    options.setdefault("max_pixels", _max_pixels())
+    if "quality" in options:
+        options["model"] = options.get("model") or load_model()
+        options["quality"] = _quality(options["quality"], options["model"].qualities)
+    metadata = {name: given[name] for name in ("icc_profile", "exif", "xmp", "dpi") if name in given}
     if metadata:
         image = image.copy()
         if isinstance(metadata.get("exif"), Image.Exif):
             metadata["exif"] = metadata["exif"].tobytes()
         image.info.update(metadata)
     try:
-        file.write(encode(image, max_pixels=_max_pixels(), **options))
+        file.write(encode(image, **options))
     except RobustStreamError as error:
         raise OSError(str(error)) from error
+
+
+def _quality(wanted: Any, qualities: int) -> int | None:
+    """An index of the model's; Pillow's users give numbers and names that JPEG has."""
+    from robuststream.picture.said import tell
+
+    if wanted is None or wanted == -1:
+        return None
+    with suppress(TypeError):
+        if 0 <= operator.index(wanted) < qualities:
+            return operator.index(wanted)
+    tell(f"quality {wanted!r} is not one of the model's, 0 to {qualities - 1}: its best is taken")
+    return qualities - 1

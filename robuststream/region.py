@@ -167,7 +167,7 @@ class StreamFile:
 
     def _decoded(self, pixels: Box) -> DecodedRegion:
         from robuststream.concealment import pixel_mask
-        from robuststream.images import to_image
+        from robuststream.picture.io import to_image
         from robuststream.transforms import synthesise, to_bytes
         from robuststream.windows import latents_below
 

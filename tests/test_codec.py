@@ -487,7 +487,7 @@ def test_impossible_settings(tile: int, mode: str) -> None:
 
 
 def test_sources_and_metadata(tmp_path: Path) -> None:
-    from robuststream.images import to_image
+    from robuststream.picture.io import to_image
 
     exif = b"MM\0*\0\0\0\x08\0\0\0\0\0\0"
     grey = to_image(np.repeat(picture(64, 64)[..., :1], 3, axis=2), Colour.GREY, Metadata(b"icc", exif, b"<x/>"))

@@ -18,8 +18,8 @@ import robuststream.pillow
 from robuststream import faults
 from robuststream.container.layout import SYNC, build_packet
 from robuststream.container.packets import Kind
+from tests.picture.test_io import EXIF, ICC, XMP
 from tests.small import model, picture
-from tests.test_images import EXIF, ICC, XMP
 
 BLOCKS = {"icc_profile": ICC, "exif": b"Exif\0\0" + EXIF, "xmp": XMP}
 
@@ -27,6 +27,7 @@ BLOCKS = {"icc_profile": ICC, "exif": b"Exif\0\0" + EXIF, "xmp": XMP}
 @pytest.fixture(autouse=True)
 def registered() -> Iterator[None]:
     """Registered for one test, twice."""
+    Image.init()  # else what a test makes Pillow load would be taken away again, and not be loaded a second time
     before = [dict(part) if isinstance(part, dict) else list(part) for part in _registries()]
     robuststream.pillow.register()
     robuststream.pillow.register()
@@ -156,8 +157,6 @@ def test_what_cannot_be_saved_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "c.robs"
     with pytest.raises(OSError, match="transparency"):
         Image.new("RGBA", (20, 20)).save(path)
-    with pytest.raises(TypeError, match="optimise"):
-        Image.new("RGB", (20, 20)).save(path, optimise=True)
     assert not path.exists()
 
 
@@ -166,3 +165,106 @@ def test_the_incremental_parser(data: bytes) -> None:
     for start in range(0, len(data), 1000):
         parser.feed(data[start : start + 1000])
     np.testing.assert_array_equal(np.asarray(parser.close()), np.asarray(rs.decode(data).image))
+
+
+class TestSaveOptions:
+    small = model("mbt2018-mean-vbr")
+    image = Image.fromarray(picture(64, 64))
+
+    def saved(self, **options: object) -> tuple[bytes, list[str]]:
+        file = io.BytesIO()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self.image.save(file, "ROBS", model=self.small, tile=64, **options)
+        return file.getvalue(), [str(warning.message) for warning in caught]
+
+    def coded(self, quality: int | None) -> bytes:
+        return rs.encode(self.image, self.small, tile=64, quality=quality)
+
+    def test_unknown_ones_are_ignored(self) -> None:
+        assert self.saved(optimize=True, progressive=True, subsampling=0, lossless=False, method=6) == self.saved()
+
+    def test_quality_is_ours(self) -> None:
+        assert self.small.qualities > 2
+        for quality in (0, 1, self.small.qualities - 1, np.int64(1)):
+            assert self.saved(quality=quality) == (self.coded(int(quality)), [])
+        for quality in (None, -1):
+            assert self.saved(quality=quality) == (self.coded(None), [])
+
+    @pytest.mark.parametrize("quality", [95, 75, 100, 3.5, "web_high", "keep", (1,)])
+    def test_pillows_habits_are_the_best_we_have(self, quality: object) -> None:
+        data, (said,) = self.saved(quality=quality)
+        best = self.small.qualities - 1
+        assert data == self.coded(best)
+        assert f"quality {quality!r} is not one of the model's" in said
+        assert f"0 to {best}" in said
+
+    def test_a_model_of_one_rate(self) -> None:
+        file = io.BytesIO()
+        with pytest.warns(rs.PictureWarning, match="quality 95") as caught:
+            self.image.save(file, "ROBS", model=model(), tile=64, quality=95)
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+        assert file.getvalue() == rs.encode(self.image, model(), tile=64)
+
+    def test_other_values_that_are_not_possible(self, tmp_path: Path) -> None:
+        for options in ({"tile": 100}, {"mode": "fast"}, {"parity": 9}, {"checkpoints": 99}):
+            with pytest.raises(ValueError, match=next(iter(options))):
+                self.image.save(tmp_path / "a.robs", model=self.small, **options)
+        assert not list(tmp_path.iterdir())
+
+    def test_max_pixels(self, tmp_path: Path) -> None:
+        with pytest.raises(OSError, match="limit of 100"):
+            self.image.save(tmp_path / "a.robs", model=self.small, tile=64, max_pixels=100)
+
+    def test_resolution(self) -> None:
+        data, _ = self.saved(dpi=(300, 300))
+        assert Image.open(io.BytesIO(data)).getexif()[ExifTags.Base.XResolution] == 300
+        assert "dpi" not in self.image.info
+
+    def test_no_profile_is_none(self) -> None:
+        image = self.image.copy()
+        image.info["icc_profile"] = ICC
+        image.save(file := io.BytesIO(), "ROBS", model=self.small, tile=64, icc_profile=None)
+        assert file.getvalue() == self.coded(None)
+
+
+class TestVerify:
+    def test_an_intact_one(self, data: bytes, tmp_path: Path) -> None:
+        (tmp_path / "a.robs").write_bytes(data)
+        for source in (tmp_path / "a.robs", io.BytesIO(data)):
+            image = Image.open(source)
+            image.verify()
+            assert image.fp is None
+            with pytest.raises(ValueError, match="closed"):
+                image.load()
+
+    @pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.99])
+    def test_one_wrong_bit(self, data: bytes, place: float) -> None:
+        at = int(place * len(data))
+        with pytest.raises(OSError, match="damaged: ROBS-"):
+            Image.open(io.BytesIO(data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :])).verify()
+
+    def test_cut_short_and_added_to(self, data: bytes) -> None:
+        for hurt in (data[:-1], data + b"x", faults.drop_tiles(data, tiles=[1])):
+            with pytest.raises(OSError, match="damaged: ROBS-"):
+                Image.open(io.BytesIO(hurt)).verify()
+
+    def test_no_model_and_no_torch_are_needed(self, tmp_path: Path) -> None:
+        (tmp_path / "a.robs").write_bytes(rs.encode(picture(64, 64), model(), tile=64))
+        code = """
+import sys
+import robuststream.pillow
+from PIL import Image
+robuststream.pillow.register()
+Image.open(sys.argv[1]).verify()
+print("torch" in sys.modules)
+"""
+        command = [sys.executable, "-c", code, str(tmp_path / "a.robs")]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+
+    def test_only_at_once(self, data: bytes) -> None:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+        with pytest.raises(RuntimeError, match="directly after open"):
+            image.verify()

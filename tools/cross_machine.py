@@ -35,11 +35,11 @@ import robuststream as rs
 from robuststream.compressai import thaw
 from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome
-from robuststream.images import read_picture
 from robuststream.latents import BATCH, DecodedLatents, decode_latents
 from robuststream.networks import exact
 from robuststream.networks.fixedpoint import FRACTION_BITS, ONE
 from robuststream.networks.floating import elementwise
+from robuststream.picture.io import read_picture
 from robuststream.tiling import Grid
 
 #: A picture counts as broken below this PSNR against the encoder's own reconstruction; intact ones reach 90 dB.

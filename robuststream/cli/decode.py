@@ -72,7 +72,7 @@ def decode(
         _check_mask(mask, pairs[0][1])
 
     from robuststream import codec
-    from robuststream.images import picture_format
+    from robuststream.picture.io import picture_format
 
     kinds = {target: extension[1:] if format or target == STANDARD else picture_format(target) for _, target in pairs}
     decoder = load(model)
@@ -83,11 +83,11 @@ def decode(
         data = read_input(source)
         with named(source):
             decoded = codec.decode(data, decoder, strict=strict, max_pixels=max_pixels, header_from=lender)
-        write_output(target, _file(decoded.image, kinds[target]))
+        write_output(target, _file(decoded.image, kinds[target], target))
         if mask is not None:
             from PIL import Image
 
-            write_output(mask, _file(Image.fromarray(decoded.mask), "png"))
+            write_output(mask, _file(Image.fromarray(decoded.mask), "png", mask))
         return _verdict(source, decoded.report)
 
     raise typer.Exit(each(pairs, one))
@@ -101,10 +101,11 @@ def _check_mask(mask: Path, target: Path) -> None:
         raise UsageError(f"{mask}: its folder does not exist")
 
 
-def _file(image: Image, kind: str) -> bytes:
-    from robuststream.images import write_picture
+def _file(image: Image, kind: str, target: Path) -> bytes:
+    from robuststream.picture.io import write_picture
 
     file = io.BytesIO()
+    file.name = "the picture" if target == STANDARD else str(target)
     write_picture(image, file, kind)
     return file.getvalue()
 

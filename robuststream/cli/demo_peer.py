@@ -18,8 +18,8 @@ import torch.nn.functional as F
 
 from robuststream.compressai import thaw
 from robuststream.container.packets import Colour, Metadata
-from robuststream.images import read_picture, to_image, write_picture
 from robuststream.modelstore import load_model
+from robuststream.picture.io import read_picture, to_image, write_picture
 from robuststream.transforms import to_bytes
 
 

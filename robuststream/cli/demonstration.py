@@ -16,7 +16,7 @@ import robuststream as rs
 from robuststream.concealment import Mask
 from robuststream.faults import burst
 from robuststream.files import write_file
-from robuststream.images import read_picture, to_image, write_picture
+from robuststream.picture.io import read_picture, to_image, write_picture
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "dog.png"
 #: Twelve bytes are overwritten at one place. The seed was not searched for: with seeds 1 to 5 between 5 and 19 % of the

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -74,7 +72,7 @@ def encode(
 
     def one(pair: tuple[Path, Path]) -> int:
         source, target = pair
-        with named(source), _pillows_limit(max_pixels):
+        with named(source):
             picture = read_input(source) if source == STANDARD else source
             data = encode_picture(
                 picture,
@@ -90,16 +88,3 @@ def encode(
         return FINE
 
     raise typer.Exit(each(pairs, one))
-
-
-@contextlib.contextmanager
-def _pillows_limit(pixels: int) -> Iterator[None]:
-    """Pillow has a limit of its own, at twice the number it begins to warn at: here it is the one asked for."""
-    from PIL import Image
-
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = -(-pixels // 2)
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before

@@ -20,8 +20,8 @@ from torch import nn
 
 import robuststream as rs
 from robuststream.container.packets import Mode
-from robuststream.images import read_picture
 from robuststream.modelparts import ModelParts
+from robuststream.picture.io import read_picture
 from robuststream.priors.autoregressive import wavefronts
 from robuststream.priors.walk import EncodingWalk
 from robuststream.tiling import Grid

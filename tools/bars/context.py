@@ -17,8 +17,8 @@ from bars.common import ROOT, Figure, interleaved, photo_paths, pixels_of
 from robuststream.architectures import ARCHITECTURES
 from robuststream.container.packets import Mode
 from robuststream.container.reader import read_stream
-from robuststream.images import read_picture
 from robuststream.latents import decode_latents, encode_latents
+from robuststream.picture.io import read_picture
 from robuststream.tiling import Grid
 from robuststream.transforms import analyse, synthesise
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, features
 
 from robuststream.container.packets import Colour, Metadata
-from robuststream.errors import ImageError
-from robuststream.images import read_picture, to_image, write_picture
+from robuststream.errors import ImageError, PictureWarning
+from robuststream.picture.io import read_picture, to_image, write_picture
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><!-- Zürich --></x:xmpmeta>'.encode()
@@ -133,21 +133,9 @@ class TestSources:
         first = Image.new("RGB", (16, 16), "red")
         data = saved(first, "MPO", save_all=True, append_images=[Image.new("RGB", (16, 16), "blue")])
         assert Image.open(io.BytesIO(data)).n_frames == 2
-        assert tuple(read_picture(data).pixels[:, 0, 0].tolist()) == Image.open(io.BytesIO(data)).getpixel((0, 0))
-
-
-def png16(colour: int) -> bytes:
-    """A 1x1 PNG of 16 bits a channel; Pillow writes none in colour."""
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    samples = {0: 1, 2: 3}[colour]
-    head = struct.pack(">IIBBBBB", 1, 1, 16, colour, 0, 0, 0)
-    body = zlib.compress(b"\0" + b"\x12\x34" * samples)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+        with pytest.warns(PictureWarning):
+            picture = read_picture(data)
+        assert tuple(picture.pixels[:, 0, 0].tolist()) == Image.open(io.BytesIO(data)).getpixel((0, 0))
 
 
 def refused(source: object) -> str:
@@ -172,19 +160,9 @@ class TestRefused:
         flat = eval(refused(image).split("such as ")[1], {"Image": Image, "image": image})
         assert read_picture(flat).pixels.min() == 255
 
-    @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I", "F"])
-    def test_deep_modes(self, mode: str) -> None:
-        assert "8 bits first" in refused(Image.new(mode, (4, 4)))
-
-    @pytest.mark.parametrize("colour", [0, 2])
-    def test_deep_png(self, colour: int) -> None:
-        assert "16 bits a channel" in refused(png16(colour))
-
-    def test_deep_tiff(self, tmp_path: Path) -> None:
-        assert "16 bits a channel" in refused(saved(Image.new("I;16", (4, 4)), "TIFF"))
-
-    def test_deep_ppm(self) -> None:
-        assert "16 bits a channel" in refused(b"P6 1 1 65535\n" + b"\x12\x34" * 3)
+    @pytest.mark.parametrize("mode", ["I", "F"])
+    def test_whose_white_is_not_known(self, mode: str) -> None:
+        assert "8 bits a channel are coded" in refused(Image.new(mode, (4, 4)))
 
     @pytest.mark.parametrize("mode", ["CMYK", "LAB", "HSV"])
     def test_other_colours(self, mode: str) -> None:
@@ -192,11 +170,18 @@ class TestRefused:
         assert mode in message
         assert "convert it to RGB" in message
 
-    @pytest.mark.parametrize("format", ["GIF", "TIFF", "PNG", "WEBP"])
+    @pytest.mark.parametrize("format", ["GIF", "TIFF", "PNG", "WEBP"] + ["AVIF"] * features.check("avif"))
     def test_several_frames(self, format: str) -> None:
         frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
         data = saved(frames[0], format, save_all=True, append_images=frames[1:])
-        assert "2 frames" in refused(data)
+        message = refused(data)
+        assert "2 frames" in message
+        image = Image.open(io.BytesIO(data))
+        image.seek(1)
+        scope: dict[str, object] = {"image": image}
+        exec(message.split("such as ")[1].replace("image.copy()", "first = image.copy()"), scope)
+        red, green, blue = read_picture(scope["first"]).pixels[:, 0, 0].tolist()
+        assert (red > 250, green < 5, blue < 5) == (True, True, True)
 
     @pytest.mark.parametrize(
         "source",
@@ -234,6 +219,14 @@ class TestRefused:
     def test_other_arrays(self, source: object) -> None:
         refused(source)
 
+    def test_a_text_file(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_bytes(b"words")
+        with open(tmp_path / "a.png") as file:
+            assert "open it with mode 'rb'" in refused(file)
+
+    def test_no_path(self) -> None:
+        assert "is no path" in refused("a\0b")
+
     def test_a_missing_file(self, tmp_path: Path) -> None:
         path = tmp_path / "nothing.png"
         assert refused(path).startswith(f"{path}: ")
@@ -250,11 +243,6 @@ class TestRefused:
         read_picture(data)
         for length in range(0, len(data) - 40, 97):
             refused(data[:length])
-
-    def test_a_decompression_bomb(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        data = saved(Image.new("RGB", (40, 40)), "PNG")
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
-        assert "decompression" in refused(data)
 
 
 class TestMetadata:
@@ -353,12 +341,6 @@ class TestMetadata:
         block = XMP.decode().encode("utf-16")
         write_picture(to_image(noise(4, 4, 3), Colour.RGB, Metadata(xmp=block)), tmp_path / "a.png")
         assert read_picture(tmp_path / "a.png").metadata.xmp == block
-
-    def test_a_block_too_long_for_jpeg_is_said(self, tmp_path: Path) -> None:
-        image = to_image(noise(4, 4, 3), Colour.RGB, Metadata(xmp=bytes(70000)))
-        with pytest.raises(ImageError, match=r"JPEG.*XMP"):
-            write_picture(image, tmp_path / "a.jpg")
-        assert not list(tmp_path.iterdir())
 
 
 class TestWriting:
