@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -16,8 +18,11 @@ import robuststream as rs
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 
-from campaigns import container, decode, hits
+from campaigns import container, decode, fresh, hits
 from campaigns.common import Campaign, Written, run, stands
+
+from robuststream.container.packets import Header, Metadata, Mode, Tile
+from tests.helpers import sample_stream
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,6 +57,82 @@ def test_a_trial_is_its_seed_and_number(reader: container.Container, capsys: pyt
     assert again[0] == again[1] != reader.trial(7, np.random.default_rng([4, 7]), Counter())[0]
     assert run("container", reader, 3, range(7, 8)) == 0
     assert "trials 7 to 7" in capsys.readouterr().out
+
+
+def test_the_number_of_processes_changes_nothing() -> None:
+    command = [sys.executable, "-W", "ignore", str(ROOT / "tools" / "campaign.py"), "fresh", "--trials", "13"]
+    one, two = (
+        subprocess.run([*command, "--jobs", jobs], capture_output=True, text=True, cwd=ROOT, check=False)
+        for jobs in ("1", "2")
+    )
+    assert "trials 0 to 12" in one.stdout
+    assert re.sub(r": \d+ s", "", one.stdout) == re.sub(r": \d+ s", "", two.stdout)
+    assert (one.returncode, one.stderr) == (two.returncode, two.stderr)
+
+
+def test_a_process_that_dies_is_told() -> None:
+    with pytest.raises(SystemExit, match="a process of the campaign died"):
+        run("dying", Dying(), 1, range(4), jobs=2)
+
+
+class Dying:
+    def trial(self, number: int, random: Any, counts: Counter[str]) -> tuple[str, list[str]]:
+        os._exit(1)
+
+
+class TestFresh:
+    """Undamaged streams of every layout."""
+
+    @pytest.mark.xfail(strict=True, reason="INDEX is written for places that hang on the size of an empty INDEX")
+    def test_trials_hold(self) -> None:
+        assert wrong(fresh.Fresh(), range(60)) == ""
+
+    def test_small_streams_hold(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # No copy of the HEADER is due but those at fixed tiles.
+        monkeypatch.setattr(fresh, "LARGE", 4000)
+        monkeypatch.setattr(fresh, "SMALL", 4000)
+        monkeypatch.setattr(fresh, "MOST_TILES", 60)
+        monkeypatch.setattr(fresh, "LARGEST_BLOCK", 2 * fresh.PART)
+        assert wrong(fresh.Fresh(), range(100)) == ""
+
+    def test_one_wrong_bit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        true = fresh.write_stream
+        monkeypatch.setattr(fresh, "write_stream", lambda *written: true(*written)[:-1] + b"\xff")
+        assert wrong(fresh.Fresh(), range(40)).count("as written are called damaged: ") == 40
+
+    def test_unwritten(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fresh, "write_stream", lambda *written: 1 // 0)
+        assert "not written, ZeroDivisionError" in wrong(fresh.Fresh(), range(1))
+
+    def test_unread(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rs, "inspect", lambda data: 1 // 0)
+        assert "not read, ZeroDivisionError" in wrong(fresh.Fresh(), range(1))
+
+    def test_another_stream(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        report = rs.inspect(fresh.write_stream(*sample_stream()[:2]))
+        monkeypatch.setattr(rs, "inspect", lambda data: report)
+        assert "6 tiles, 0 of them missing, of" in wrong(fresh.Fresh(), range(4))
+
+    def test_all_layouts_are_drawn(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        written: list[tuple[Header, list[Tile], Metadata]] = []
+        monkeypatch.setattr(fresh, "write_stream", lambda *layout: written.append(layout) or 1 // 0)
+        wrong(fresh.Fresh(), range(300))
+        headers = [header for header, _, _ in written]
+        assert {header.y_checkpoints for header in headers} == set(range(16))
+        assert {(header.mode, header.checkpoints) for header in headers} == {(m, z) for m in Mode for z in (0, 1)}
+        assert min(header.parity for header in headers) == 0
+        assert max(header.parity for header in headers) > 900
+        assert {1, 2, 3} < {header.tiles for header in headers}
+        assert max(header.tiles for header in headers) > 1000
+        assert min(len(tile.words) for _, tiles, _ in written for tile in tiles) == 8
+        assert max(len(tile.words) for _, tiles, _ in written for tile in tiles) > 500_000
+        totals = [sum(len(tile.words) for tile in tiles) for _, tiles, _ in written]
+        assert min(totals) < 40
+        assert 3_000_000 < max(totals) < 4_000_000
+        blocks = [len(block) for _, _, metadata in written for block in metadata.items().values()]
+        assert min(blocks) == 0
+        assert max(blocks) > 200_000
+        assert any(not metadata.items() for _, _, metadata in written)
 
 
 class TestLies:
