@@ -8,6 +8,7 @@ NAME is one of these, or `all`:
     container   damaged small streams through the reader (1,000,000)
     decode      damaged small streams through whole decodes (10,000)
     hits        a single hit of at most 512 bytes in streams of photographs (10,000)
+    repair      damaged small streams, decoded as they are and after a repair (10,000)
     insertions  every byte value at every place of a small stream, through whole decodes (all of them)
 
 A trial hangs on its seed and number alone, so what fails is printed as a call that does it again. Exit code 1 when
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bars.common import PHOTOS
 from campaigns.common import Campaign, quiet, run
 
-TRIALS = {"fresh": 100_000, "container": 1_000_000, "decode": 10_000, "hits": 10_000, "insertions": 0}
+TRIALS = {"fresh": 100_000, "container": 1_000_000, "decode": 10_000, "hits": 10_000, "repair": 10_000, "insertions": 0}
 
 
 def make(name: str, photos: Path) -> Campaign:
@@ -41,6 +42,10 @@ def make(name: str, photos: Path) -> Campaign:
         from campaigns.hits import Hits
 
         return Hits(photos)
+    if name == "repair":
+        from campaigns.repair import Repairs
+
+        return Repairs()
     from campaigns.decode import Decodes, Insertions
 
     return Decodes() if name == "decode" else Insertions()

@@ -127,6 +127,8 @@ class Written:
         self.data = data
         packets = [event for event in scan(data) if isinstance(event, Packet)]
         self.identity = packets[0].stream_id
+        #: Kind of each packet, copies and all, and the bytes from where to where it stands.
+        self.places = [(p.kind, p.offset, p.offset + p.size) for p in packets]
         raw = {(p.kind, p.number): data[p.offset : p.offset + p.size] for p in packets}
         self.header_packet = raw[Kind.HEADER, 0]
         self.tile_packets = {number: packet for (kind, number), packet in raw.items() if kind == Kind.TILE}

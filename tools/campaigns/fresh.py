@@ -1,7 +1,7 @@
 """Streams of every layout, as they are written: `inspect` calls each of them intact.
 
-Where packets and copies of the HEADER stand hangs on sizes alone, so words are random and no model is needed. Sizes that
-end close to where a copy of the HEADER is due are drawn more often than chance would.
+Where packets and copies of the HEADER stand hangs on sizes alone, so words are random and no model is needed. Sizes
+that end close to where a copy of the HEADER is due are drawn more often than chance would.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Fresh:
             yield f"not read, {type(error).__name__}: {error}"
             return
         if not report.intact:
-            counts[f"called damaged, {report.findings[0].rule.value}"] += 1
-            yield f"{len(data)} bytes as written are called damaged: {report.findings[0]}"
+            counts[f"trials with: called damaged as written, {report.findings[0].rule.value}"] += 1
+            yield f"called damaged as written: {len(data)} bytes, {report.findings[0]}"
         elif (report.header.tiles, report.missing_tiles) != (len(tiles), 0):
             yield f"{report.header.tiles} tiles, {report.missing_tiles} of them missing, of {len(tiles)} written"
 
