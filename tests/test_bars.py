@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+import robuststream as rs
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 
-from bars import hostile, scan
+from bars import fresh_large, hostile, scan, threads
+from bars.common import Figure
 from bars.scan import Reading
 
 from robuststream.container.packets import DamagedPackets, Packet
@@ -17,6 +24,8 @@ from robuststream.container.reader import read_stream
 from robuststream.container.repair import read_restored
 from robuststream.container.scanner import scan_batches
 from robuststream.errors import DamagedStream
+
+ROOT = Path(__file__).parent.parent
 
 
 class TestHostile:
@@ -135,3 +144,118 @@ def test_read_is_all_that_a_decode_does(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(scan, "read_restored", read.append)
     scan.read(b"abc")
     assert read == [b"abc"]
+
+
+class TestThreads:
+    SAMPLE = Path(rs.__file__).parent / "samples" / "dog.png"
+
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A small photograph, and its intact and damaged stream."""
+        folder = tmp_path_factory.mktemp("threads")
+        Image.open(self.SAMPLE).convert("RGB").crop((100, 100, 292, 228)).save(folder / "small.png")
+        for name, data in threads._streams(folder / "small.png").items():
+            (folder / f"{name}.robs").write_bytes(data)
+        return folder
+
+    def test_streams(self, folder: Path) -> None:
+        assert rs.inspect(folder / "intact.robs").intact
+        assert not rs.inspect(folder / "damaged.robs").intact
+
+    def test_all_ways(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = str(folder / "intact.robs")
+        boxes = threads.regions((192, 128), 5)
+        assert boxes == threads.regions((192, 128), 9)[:5]
+        assert all(0 <= left < right <= 192 and 0 <= top < bottom <= 128 for left, top, right, bottom in boxes)
+        alone = threads.one_by_one(path, boxes)
+        assert len(set(alone)) == 5
+        assert threads.in_threads(path, boxes, "2") == alone
+        assert threads._round("in_children", Path(path), 5, 2, "before torch is imported") == alone
+        threads.main("one_by_one", path, "5")
+        assert json.loads(capsys.readouterr().out) == alone
+
+    def test_an_error_is_a_result(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rs.StreamFile, "decode", lambda stream, box: 1 // 0)
+        found = threads.one_by_one(str(folder / "intact.robs"), threads.regions((192, 128), 2))
+        assert found == ["ZeroDivisionError: integer division or modulo by zero"] * 2
+
+    def test_what_differs_is_said(self) -> None:
+        alone = ["outcomes=1, latents=2, pixels=3", "outcomes=1, latents=5, pixels=4"]
+        assert threads._figure("", alone, alone).holds is True
+        one = threads._figure("", alone, [alone[0], "outcomes=1, latents=6, pixels=7"])
+        assert (one.value, one.holds) == ("1 of 2 as one by one; another is latents, pixels", False)
+        assert threads._figure("", alone, [alone[0], "OSError: no"]).value.endswith("another is OSError: no")
+        assert threads._figure("", alone, alone[:1]).holds is False
+        assert threads._figure("", alone, []).value.startswith("no end")
+
+    def test_no_end(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(threads, "LIMIT", 0.05)
+        assert threads._round("one_by_one", folder / "intact.robs", 1) == []
+
+
+class TestFreshLarge:
+    @pytest.fixture
+    def photos(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr(fresh_large, "SIZES", {1: (200, 130)})
+        monkeypatch.setattr(fresh_large, "MORE", tmp_path / "none")
+        Image.open(TestThreads.SAMPLE).convert("RGB").save(tmp_path / "dog.png")
+        return tmp_path
+
+    def test_holds_and_is_missed(self, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (figure,) = fresh_large.fresh_large(photos, [1], [64])
+        assert figure.value.startswith("intact, verify exits with 0; 12 tiles")
+        assert figure.holds is True
+        true = rs.inspect
+        finding = rs.inspect(b"x" + rs.encode(Image.new("RGB", (16, 16)))).findings[:1]
+        monkeypatch.setattr(rs, "inspect", lambda path: replace(true(path), findings=finding))
+        (figure,) = fresh_large.fresh_large(photos, [1], [64])
+        assert figure.value.startswith("damaged (ROBS-GAP, bytes 0-0: bytes of no intact packet), verify exits with 0")
+        assert figure.holds is False
+
+    def test_verify_counts(self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "hurt.robs"
+        path.write_bytes(rs.encode(Image.new("RGB", (16, 16))) + b"x")
+        report = rs.inspect(path)
+        monkeypatch.setattr(rs, "inspect", lambda path: replace(report, findings=()))
+        figure = fresh_large._figure("", path)
+        assert figure.value.startswith("intact, verify exits with 2")
+        assert figure.holds is False
+
+    def test_skipped_with_the_reason(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fresh_large, "MORE", tmp_path / "more")
+        (figure,) = fresh_large.fresh_large(tmp_path / "none")
+        assert figure.holds is None
+        assert figure.value == f"skipped: there are no photographs in {tmp_path / 'none'} nor in {tmp_path / 'more'}"
+
+    def test_mosaic(self, photos: Path) -> None:
+        (path,) = photos.glob("*.png")
+        one, two = (fresh_large.mosaic([path], 1100, 700) for _ in range(2))
+        assert one.shape == (700, 1100, 3)
+        assert np.array_equal(one, two)
+        first, second = one[:480, :480], one[:480, 480:960]
+        assert not np.array_equal(first, second)
+
+    def test_photographs_smaller_than_a_square(self, tmp_path: Path) -> None:
+        Image.new("RGB", (30, 20), (9, 8, 7)).save(tmp_path / "small.png")
+        assert (fresh_large.mosaic([tmp_path / "small.png"], 500, 500) == (9, 8, 7)).all()
+
+
+def test_cells_are_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import benchmark
+
+    assert len(fresh_large.CELLS) == 6
+    monkeypatch.setattr(fresh_large, "MORE", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "fresh-large-24-64", "--photos", str(tmp_path)])
+    assert benchmark.main() == 0
+    assert "skipped: there are no photographs" in capsys.readouterr().out
+
+
+def test_a_cell_is_one_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "small.png")
+    made: list[Any] = []
+    monkeypatch.setattr(fresh_large, "mosaic", lambda paths, *size: made.append(size) or np.zeros((9, 9, 3), np.uint8))
+    monkeypatch.setattr(fresh_large, "child", lambda *arguments: made.append(arguments[-1]))
+    monkeypatch.setattr(fresh_large, "_figure", lambda what, data: Figure(what, ""))
+    figures = fresh_large.CELLS["fresh-large-64-128"](tmp_path)
+    assert [figure.what for figure in figures] == ["64 megapixels, tiles of 128"]
+    assert made == [(9248, 6936), "128"]
