@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,15 +202,19 @@ class TestFreshLarge:
         Image.open(TestThreads.SAMPLE).convert("RGB").save(tmp_path / "dog.png")
         return tmp_path
 
-    def test_holds_and_is_missed(self, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_holds(self, photos: Path) -> None:
         (figure,) = fresh_large.fresh_large(photos, [1], [64])
         assert figure.value.startswith("intact, verify exits with 0; 12 tiles")
         assert figure.holds is True
-        true = rs.inspect
-        finding = rs.inspect(b"x" + rs.encode(Image.new("RGB", (16, 16)))).findings[:1]
-        monkeypatch.setattr(rs, "inspect", lambda path: replace(true(path), findings=finding))
-        (figure,) = fresh_large.fresh_large(photos, [1], [64])
-        assert figure.value.startswith("damaged (ROBS-GAP, bytes 0-0: bytes of no intact packet), verify exits with 0")
+
+    def test_inspect_counts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "fresh.robs"
+        path.write_bytes(rs.encode(Image.new("RGB", (16, 16))))
+        report = replace(rs.inspect(path), findings=rs.inspect(path.read_bytes() + b"x").findings)
+        monkeypatch.setattr(rs, "inspect", lambda path: report)
+        figure = fresh_large._figure("", path)
+        assert figure.value.startswith("damaged (ROBS-GAP, bytes ")
+        assert ", verify exits with 0; 1 tiles" in figure.value
         assert figure.holds is False
 
     def test_verify_counts(self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
