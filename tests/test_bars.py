@@ -170,10 +170,20 @@ class TestThreads:
         assert all(0 <= left < right <= 192 and 0 <= top < bottom <= 128 for left, top, right, bottom in boxes)
         alone = threads.one_by_one(path, boxes)
         assert len(set(alone)) == 5
-        assert threads.in_threads(path, boxes, "2") == alone
+        assert threads.in_threads(path, boxes, "1") == alone
         assert threads._round("in_children", Path(path), 5, 2, "before torch is imported") == alone
         threads.main("one_by_one", path, "5")
         assert json.loads(capsys.readouterr().out) == alone
+
+    def test_a_race_is_seen(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def racing(stream: rs.StreamFile, box: threads.Box) -> str:
+            place = stream._file.seek(box[0])
+            return str(stream._file.tell() == place)
+
+        monkeypatch.setattr(threads, "result", racing)
+        monkeypatch.setattr(threads, "OPENED", 20)
+        found = threads.in_threads(str(folder / "intact.robs"), threads.regions((192, 128), 40), "4")
+        assert "False" in found[20:]
 
     def test_an_error_is_a_result(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rs.StreamFile, "decode", lambda stream, box: 1 // 0)
