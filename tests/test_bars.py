@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -175,15 +177,16 @@ class TestThreads:
         threads.main("one_by_one", path, "5")
         assert json.loads(capsys.readouterr().out) == alone
 
-    def test_a_race_is_seen(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def racing(stream: rs.StreamFile, box: threads.Box) -> str:
-            place = stream._file.seek(box[0])
-            return str(stream._file.tell() == place)
+    def test_others_run_between_seek_and_read(self, folder: Path) -> None:
+        begin = Barrier(4)
+        with threads.Yielding(folder / "intact.robs") as file, ThreadPoolExecutor(4) as pool:
 
-        monkeypatch.setattr(threads, "result", racing)
-        monkeypatch.setattr(threads, "OPENED", 20)
-        found = threads.in_threads(str(folder / "intact.robs"), threads.regions((192, 128), 40), "4")
-        assert "False" in found[20:]
+            def stays(place: int) -> bool:
+                begin.wait()
+                file.seek(place)
+                return file.tell() == place
+
+            assert not all(pool.map(stays, range(4)))
 
     def test_an_error_is_a_result(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rs.StreamFile, "decode", lambda stream, box: 1 // 0)
