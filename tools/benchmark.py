@@ -2,7 +2,8 @@
 
     python tools/benchmark.py NAME... [--json] [--photos DIR]
 
-NAME is one of the list below, or `all`. Exit code 1 when a bar is missed.
+NAME is one of the list below, or `all`; `fresh-large-24-64` and its like are single cells of `fresh-large`: megapixels,
+side of a tile. Exit code 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bars import (
     context,
     correction,
     exactness,
+    fresh_large,
     inspection,
     large,
     native,
@@ -30,6 +32,7 @@ from bars import (
     region,
     scan,
     speed,
+    threads,
 )
 
 BARS = {
@@ -43,7 +46,9 @@ BARS = {
     "scan": scan.scan,
     "rate-distortion": rate.rate_distortion,
     "large": large.large,
+    "fresh-large": fresh_large.fresh_large,
     "region": region.region,
+    "threads": threads.threads,
     "startup": speed.startup,
     "context-speed": context.context_speed,
     "context-exactness": context.context_exactness,
@@ -59,7 +64,8 @@ BARS = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", metavar="NAME", choices=[*BARS, "all"], help=", ".join([*BARS, "all"]))
+    choices = [*BARS, *fresh_large.CELLS, "all"]
+    parser.add_argument("names", nargs="+", metavar="NAME", choices=choices, help=", ".join(choices))
     parser.add_argument("--photos", type=Path, default=common.PHOTOS, help="a folder of PNG photographs")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -67,7 +73,7 @@ def main() -> int:
     missed = False
     results = []
     for name in names:
-        for figure in BARS[name](arguments.photos):
+        for figure in {**BARS, **fresh_large.CELLS}[name](arguments.photos):
             missed |= figure.holds is False
             results.append({"bar": name, **asdict(figure)})
             if not arguments.json:

@@ -1,101 +1,151 @@
-"""Scanning what writers make, what is no stream, and what is made to keep a scanner busy: 100 MB of each."""
+"""Reading what keeps a reader busy: all that `decode` does with bytes before it needs a model. Wants Linux.
+
+Each file is read in processes of its own, at a size and at twice that: so the time for each byte says whether a reader
+is linear, and the peak of memory beside the file whether what it keeps grows with the file.
+"""
 
 from __future__ import annotations
 
-import struct
-import tracemalloc
-from collections.abc import Callable
-from functools import partial
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
-import numpy as np
+from bars import hostile
+from bars.common import Figure, child
+from robuststream.container.repair import read_restored
+from robuststream.errors import RobustStreamError
 
-from bars.common import Figure, interleaved
-from robuststream.checksum import crc16
-from robuststream.container.layout import MAX_PAYLOAD, PACKET_FIELDS, SYNC, build_header, build_packet
-from robuststream.container.packets import Header, Kind
-from robuststream.container.reader import read_stream
-from robuststream.container.scanner import scan_batches
+RUNS = 5
+#: Seconds that a process gets for all its runs. One that takes longer has shown enough.
+LIMIT = 60
+#: Bytes of what a process reads first, so that nothing is imported or compiled later: forged headers, which the
+#: compiled search is for, and less of the input itself, which may be slow.
+WARM = 1 << 16
+#: Twice the bytes may take so much more time a byte, and so much more memory beside the file.
+LINEAR, FLAT, PAGES = 1.25, 1.1, 1e6
+#: The slowest for each byte against the fastest.
+SPREAD = 3
+WIDTH = 42
 
-SIZE = 100_000_000
-IDENTITY = b"\x01\x02\x03\x04"
+#: Arguments: the folder of this package, the name of an input, a file of it, seconds.
+CODE = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from bars import hostile, scan
+scan.read(hostile.others_nested(scan.WARM))
+scan.read(hostile.INPUTS[sys.argv[2]][1](scan.WARM // 16))
+print(json.dumps(scan.probe(Path(sys.argv[3]), scan.read, scan.RUNS, float(sys.argv[4]))))
+"""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Of a file of `size` bytes: CPU seconds, and the most bytes of memory beside it. None where time ran out."""
+
+    size: int
+    seconds: float | None
+    memory: float | None
+
+    @property
+    def each(self) -> float | None:
+        """Nanoseconds a byte."""
+        return None if self.seconds is None else 1e9 * self.seconds / self.size
 
 
 def scan(photos: Path) -> list[Figure]:
-    """MB/s of the scanner and of the whole reader, and the peak memory of both."""
-    inputs = {
-        "noise": _noise(),
-        "forged headers, lengths 2^20, nested": _forged([MAX_PAYLOAD]),
-        "forged headers, lengths 0 to 2^20, nested": _forged(range(0, MAX_PAYLOAD, 997)),
-        "forged headers, lengths 0 to 99": _forged(range(100)),
-        "syncs only": _repeated(SYNC),
-        "valid tiles of 20 kB": _tiles(20_000),
-        "valid tiles of 1 kB": _tiles(1000),
-    }
-    times = dict(zip(inputs, interleaved(3, *(partial(_scan, data) for data in inputs.values())), strict=True))
-    figures = [Figure(name, _rate(seconds)) for name, seconds in times.items()]
-    noise, forged = list(inputs)[:2]
-    ratio = times[forged] / times[noise]
-    figures.append(Figure(f"{forged}, against noise", f"{ratio:.1f} of its time", "<= 3", ratio <= 3))
-    figures.append(_flat("memory beside the file, forged headers", _scan, inputs[forged]))
-    # Every reader must find a stream before it says anything.
-    header = build_packet(Kind.HEADER, IDENTITY, 0, build_header(Header(100, 100, 64, bytes(16), bytes(16))))
-    for name in (noise, forged):
-        (seconds,) = interleaved(1, partial(read_stream, header + inputs[name]))
-        figures.append(Figure(f"read_stream, {name}", _rate(seconds)))
-        # A fifth of it: what is measured here runs several times slower.
-        data = header + inputs[name][: SIZE // 5]
-        figures.append(_flat(f"read_stream, memory beside the file, {name}", read_stream, data))
-    return figures
+    """A table of all inputs: time for each byte, and memory beside the file, at two sizes."""
+    return table({name: (measured(name, size), measured(name, 2 * size)) for name, (size, _) in hostile.INPUTS.items()})
 
 
-def _rate(seconds: float) -> str:
-    return f"{SIZE / seconds / 1e6:.0f} MB/s"
+def table(readings: dict[str, tuple[Reading, Reading]]) -> list[Figure]:
+    """What holds of these pairs of a size and twice that. Streams as writers make them are there to compare."""
+    known = [pair[1].each for name, pair in readings.items() if name not in hostile.HONEST]
+    fastest = min((each for each in known if each is not None), default=None)
+    columns = ("MB", "ns/B", "at 2 x", "of fastest", "MB beside", "at 2 x")
+    figures = [Figure("read", "".join(f"{column:>11}" for column in columns).rjust(WIDTH + 66 - len("read")))]
+    for name, pair in readings.items():
+        once, twice = pair
+        ratio = None if twice.each is None or fastest is None else twice.each / fastest
+        cells = [
+            f"{once.size / 1e6:.2f}",
+            *(_cell(reading.each, f"> {LIMIT} s") for reading in pair),
+            _cell(ratio, "-"),
+            *(_cell(reading.memory, "-", 1e6) for reading in pair),
+        ]
+        value = "".join(f"{cell:>11}" for cell in cells).rjust(WIDTH + 66 - len(name))
+        figures.append(Figure(name, value, "linear, memory flat", is_linear(*pair) and is_flat(*pair)))
+    ended = [each for each in known if each is not None]
+    spread = max(ended) / min(ended) if ended and len(ended) == len(known) else None
+    value = "without end" if spread is None else f"{spread:.1f} x its time a byte"
+    verdict = spread is not None and spread <= SPREAD
+    return [*figures, Figure("the slowest against the fastest, streams apart", value, f"<= {SPREAD}", verdict)]
 
 
-def _scan(data: bytes) -> None:
-    for _ in scan_batches(data):
-        pass
+def is_linear(once: Reading, twice: Reading) -> bool:
+    return once.each is not None and twice.each is not None and twice.each <= LINEAR * once.each
 
 
-def _flat(what: str, action: Callable[[bytes], object], data: bytes) -> Figure:
-    """Whether the memory that Python and NumPy hold at most does not grow with the file."""
-    parts = data[: len(data) // 2], data
-    half, whole = (_peak(partial(action, part)) for part in parts)
-    sizes = [
-        f"{peak / 1e6:.1f} MB for {len(part) / 1e6:.0f} MB" for peak, part in zip((half, whole), parts, strict=True)
-    ]
-    flat = whole <= 1.1 * half
-    return Figure(what, ", ".join(reversed(sizes)), "flat", flat)
+def is_flat(once: Reading, twice: Reading) -> bool:
+    return once.memory is not None and twice.memory is not None and twice.memory <= FLAT * once.memory + PAGES
 
 
-def _peak(action: Callable[[], object]) -> int:
-    """Bytes, at most."""
-    tracemalloc.start()
-    action()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak
+def _cell(value: float | None, missing: str, unit: float = 1) -> str:
+    return missing if value is None else f"{value / unit:.1f}"
 
 
-def _noise() -> bytes:
-    return np.random.default_rng(1).bytes(SIZE)
+# --- One file --------------------------------------------------------------------------------------------------------
 
 
-def _repeated(part: bytes) -> bytes:
-    return (part * (SIZE // len(part) + 1))[:SIZE]
+def measured(name: str, size: int, limit: float = LIMIT) -> Reading:
+    """In a new process."""
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "hostile.robs"
+        path.write_bytes(hostile.INPUTS[name][1](size))
+        size = path.stat().st_size
+        try:
+            done = child(CODE, str(Path(__file__).parents[1]), name, str(path), str(limit), timeout=limit)
+        except subprocess.TimeoutExpired:
+            return Reading(size, None, None)
+    return Reading(size, **json.loads(done.stdout))
 
 
-def _forged(lengths: list[int] | range) -> bytes:
-    """Headers with nothing between them, each valid by its CRC-16: 16 stream ids, 64 numbers, all lengths in turn."""
-    headers = []
-    for count in range(max(len(lengths), 1024)):
-        fields = {"kind": Kind.TILE, "stream_id": IDENTITY[:3] + bytes([count % 16]), "number": count // 16 % 64}
-        raw = PACKET_FIELDS.build({**fields, "length": lengths[count % len(lengths)]})
-        headers.append(SYNC + raw + struct.pack("<H", crc16(raw)))
-    return _repeated(b"".join(headers))
+def probe(path: Path, action: Callable[[bytes], object], runs: int, limit: float) -> dict[str, float]:
+    """Median CPU seconds of some runs, as many as there is time for, and the most memory beside the file, in bytes.
+
+    The first run is for memory: what it leaves behind would hide some of a later one's.
+    """
+    data = path.read_bytes()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins anew
+    before = _status("VmRSS")
+    started, begin = time.monotonic(), time.process_time()
+    action(data)
+    first = time.process_time() - begin
+    memory = _status("VmHWM") - before
+    times = []
+    for _ in range(runs):
+        # A process that is ended says nothing: it stops early enough, on a busy machine too.
+        if time.monotonic() - started > limit / 4:
+            break
+        begin = time.process_time()
+        action(data)
+        times.append(time.process_time() - begin)
+    return {"seconds": median(times or [first]), "memory": memory}
 
 
-def _tiles(size: int) -> bytes:
-    rng = np.random.default_rng(2)
-    return _repeated(b"".join(build_packet(Kind.TILE, IDENTITY, n, rng.bytes(size)) for n in range(1000)))
+def read(data: bytes) -> None:
+    """All that a decode does before it needs a model, whatever comes of it."""
+    with suppress(RobustStreamError):
+        read_restored(data)
+
+
+def _status(field: str) -> float:
+    """Bytes."""
+    lines: Iterable[str] = Path("/proc/self/status").read_text().splitlines()
+    return 1024.0 * int(next(line for line in lines if line.startswith(field)).split()[1])

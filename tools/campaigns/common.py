@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
+import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,25 +37,84 @@ class Campaign(Protocol):
         ...
 
 
-def run(name: str, campaign: Campaign, seed: int, numbers: range) -> int:
-    """Run trials, print what fails and a table; the number of failures."""
+@dataclass
+class Tally:
+    """What came of some trials: events, and of each trial that failed its number, what was done and what is wrong."""
+
+    trials: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[int, str, list[str]]] = field(default_factory=list)
+
+
+def run(name: str, campaign: Campaign, seed: int, numbers: range, jobs: int = 1) -> int:
+    """Run trials, in so many processes, print what fails and a table; the number of failures."""
     counts: Counter[str] = Counter()
-    failures, begin, told = 0, time.monotonic(), time.monotonic()
-    for number in numbers:
-        did, wrong = campaign.trial(number, np.random.default_rng([seed, number]), counts)
-        for what in wrong[: max(0, PRINTED - failures)]:
-            print(f"FAILED: {what}\n  {did}")
-            print(f"  again: python tools/campaign.py {name} --seed {seed} --first {number} --trials 1", flush=True)
-        failures += bool(wrong)
+    done = failures = 0
+    begin = told = time.monotonic()
+    for tally in _tallies(campaign, seed, numbers, jobs):
+        done += tally.trials
+        counts.update(tally.counts)
+        for number, did, wrong in tally.failures:
+            for what in wrong[: max(0, PRINTED - failures)]:
+                print(f"FAILED: {what}\n  {did}")
+                print(f"  again: python tools/campaign.py {name} --seed {seed} --first {number} --trials 1", flush=True)
+            failures += 1
         if time.monotonic() - told > PACE:
             told = time.monotonic()
-            print(f"{name}: {number - numbers.start + 1} of {len(numbers)} trials, {failures} failed", flush=True)
+            print(f"{name}: {done} of {len(numbers)} trials, {failures} failed", flush=True)
     spent = time.monotonic() - begin
     print(f"{name}, seed {seed}, trials {numbers.start} to {numbers.stop - 1}: {spent:.0f} s")
     for what, count in counts.items():
         print(f"  {count:>12,}  {what}")
     print(f"  {failures:>12,}  trials with anything wrong", flush=True)
     return failures
+
+
+def _tallies(campaign: Campaign, seed: int, numbers: range, jobs: int) -> Iterator[Tally]:
+    """Of all trials, in the order of their numbers: what is printed does not hang on the number of processes."""
+    if jobs == 1:
+        for number in numbers:
+            yield _try(campaign, seed, range(number, number + 1))
+        return
+    size = max(1, min(64, len(numbers) // (4 * jobs)))
+    parts = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process is a core's worth
+    # Forked children of a process in which torch has run may hang.
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(jobs, context, _take, (campaign, seed)) as pool:
+            yield from pool.map(_try_own, parts)
+    except BrokenProcessPool as error:
+        raise SystemExit(
+            "a process of the campaign died (out of memory, or a crash): find the trial with --jobs 1"
+        ) from error
+
+
+def _try(campaign: Campaign, seed: int, numbers: range) -> Tally:
+    tally = Tally(len(numbers))
+    for number in numbers:
+        did, wrong = campaign.trial(number, np.random.default_rng([seed, number]), tally.counts)
+        if wrong:
+            tally.failures.append((number, did, wrong))
+    return tally
+
+
+#: Of a process that runs trials for another: the campaign and the seed.
+_own: list[Any] = []
+
+
+def _take(campaign: Campaign, seed: int) -> None:
+    _own[:] = campaign, seed
+    quiet()
+
+
+def _try_own(numbers: range) -> Tally:
+    return _try(*_own, numbers)
+
+
+def quiet() -> None:
+    """No warnings in the log: damage is what this is about."""
+    logging.getLogger("robuststream").setLevel(logging.ERROR)
 
 
 # --- What was written ------------------------------------------------------------------------------------------------
@@ -63,6 +127,8 @@ class Written:
         self.data = data
         packets = [event for event in scan(data) if isinstance(event, Packet)]
         self.identity = packets[0].stream_id
+        #: Kind of each packet, copies and all, and the bytes from where to where it stands.
+        self.places = [(p.kind, p.offset, p.offset + p.size) for p in packets]
         raw = {(p.kind, p.number): data[p.offset : p.offset + p.size] for p in packets}
         self.header_packet = raw[Kind.HEADER, 0]
         self.tile_packets = {number: packet for (kind, number), packet in raw.items() if kind == Kind.TILE}
@@ -114,7 +180,7 @@ def _short(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class _Draw:
+class Draw:
     """Numbers from light to heavy, light ones more often."""
 
     random: Random
@@ -131,7 +197,7 @@ class _Draw:
 
 
 def _step(random: Random, size: int, others: Sequence[bytes]) -> Step:
-    draw = _Draw(random)
+    draw = Draw(random)
 
     def channel() -> GilbertElliott:
         return GilbertElliott(
