@@ -22,10 +22,10 @@ from bars import fresh_large, hostile, scan, threads
 from bars.common import Figure
 from bars.scan import Reading
 
-from robuststream.container.packets import DamagedPackets, Packet
-from robuststream.container.reader import read_stream
-from robuststream.container.repair import read_restored
-from robuststream.container.scanner import scan_batches
+from robuststream.container import scanner
+from robuststream.container.packets import Gap, Packet
+from robuststream.container.reader import read_restored, read_stream
+from robuststream.container.remains import damaged_packets
 from robuststream.errors import DamagedStream
 
 ROOT = Path(__file__).parent.parent
@@ -45,8 +45,9 @@ class TestHostile:
 
     def test_forged_headers_are_found(self) -> None:
         for name in ("others_nested", "own_nested", "parity_own_nested", "parity_nested_parity"):
-            events = list(scan_batches(getattr(hostile, name)(40_000)))
-            found = sum(len(event) if isinstance(event, DamagedPackets) else 1 for event in events)
+            data = getattr(hostile, name)(40_000)
+            events = list(scanner.scan(data))
+            found = sum(1 for gap in events if isinstance(gap, Gap) for _ in damaged_packets(data, gap))
             assert found > 40_000 / 16
             assert sum(isinstance(event, Packet) for event in events) == 1
 
@@ -55,7 +56,7 @@ class TestHostile:
     )
     def test_packets_are_intact(self, name: str, packets: str) -> None:
         data = getattr(hostile, name)(5000)
-        intact = [event for event in scan_batches(data) if isinstance(event, Packet)]
+        intact = [event for event in scanner.scan(data) if isinstance(event, Packet)]
         assert len(intact) >= int(packets)
         ids = {packet.stream_id for packet in intact}
         assert len(ids) == (len(intact) if "many_ids" in name else 1)

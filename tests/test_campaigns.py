@@ -90,7 +90,6 @@ class Dying:
 class TestFresh:
     """Undamaged streams of every layout."""
 
-    @pytest.mark.xfail(strict=True, reason="INDEX is written for places that hang on the size of an empty INDEX")
     def test_trials_hold(self) -> None:
         assert wrong(fresh.Fresh(), range(60)) == ""
 
@@ -183,7 +182,6 @@ class TestRepair:
         monkeypatch.setattr(rs, "decode", decode)
         monkeypatch.setattr(rs, "repair", knowing)
 
-    @pytest.mark.xfail(strict=True, reason="a repair drops what it does not put together, bits put right among it")
     def test_trials_hold(self, repairs: repair.Repairs) -> None:
         assert wrong(repairs, range(60)) == ""
 

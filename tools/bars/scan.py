@@ -18,7 +18,7 @@ from statistics import median
 
 from bars import hostile
 from bars.common import Figure, child
-from robuststream.container.repair import read_restored
+from robuststream.container.reader import read_restored
 from robuststream.errors import RobustStreamError
 
 RUNS = 5
