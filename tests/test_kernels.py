@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -73,8 +74,8 @@ def test_damaged_entries_are_compiled_anew(cache: Path, damage: Callable[[bytes]
     assert len(said) == 1
     assert said[0].startswith(f"WARNING {paths[0]}: compiled code is damaged")
     # In its place stands what is whole.
-    assert all(path.read_bytes() != damage(path.read_bytes()) for path in paths)
-    assert len(paths[0].read_bytes()) > 1000
+    data = paths[0].read_bytes()
+    assert hashlib.sha256(data[32:]).digest() == data[:32]
 
 
 def test_damage_of_many_is_said_once(cache: Path) -> None:
