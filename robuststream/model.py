@@ -67,13 +67,13 @@ class Model:
             purpose (`faults.drifted`). Digests do not show it.
 
     Raises:
-        DeviceNotFound: the device is not there. UnsupportedModel: sums of a network could leave the exact range.
+        UnsupportedModel: sums of a network could leave the exact range.
     """
 
     def __init__(self, parts: ModelParts, device: torch.device | str = "cpu", change: Change | None = None) -> None:
         self.parts = parts
         self._change = change
-        self.device = find_device(device)
+        self.device = torch.device(device)
         self.name = parts.texts.get("name", "")
         self.analysis = FloatingNetwork(parts.network("g_a"), self.device)
         self.synthesis = FloatingNetwork(parts.network("g_s"), self.device)
@@ -157,7 +157,9 @@ class Model:
             raise UnsupportedModel(f"{source}: not a model file but {what}")
         try:
             description = read_description(data)
-            tensors = safetensors.torch.load(data)
+            # It makes empty tensors on whatever device is the default.
+            with torch.device("cpu"):
+                tensors = safetensors.torch.load(data)
             model = cls(parts_from_description(description, tensors), device)
             named = [description[name] for name in ("parameters_digest", "synthesis_digest", "known_answer")]
             computed = [model.parameters_digest.hex(), model.synthesis_digest.hex(), model.known_answer()]

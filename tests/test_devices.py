@@ -25,7 +25,6 @@ def test_devices_that_are_not_there(device: Any, tmp_path: Path) -> None:
         lambda: rs.load_model(path, device),
         lambda: Model.load(path, device),
         lambda: Model.from_bytes(path.read_bytes(), device),
-        lambda: Model(model().parts, device),
         lambda: rs.freeze(net("mbt2018-mean"), device=device),
     ]
     for call in calls:
