@@ -46,9 +46,13 @@ def read_state(path: str | Path) -> State:
     if not found:
         raise UnsupportedModel(f"{path}: {_otherwise(loaded)}: net.state_dict() is what is needed, saved by torch.save")
     try:
-        return plain_names(found[0])
+        state = plain_names(found[0])
     except UnsupportedModel as error:
         raise UnsupportedModel(f"{path}: {error}") from error
+    for key, value in state.items():
+        if value.is_complex():
+            raise UnsupportedModel(f"{path}: {key} is {value.dtype}, where floating-point numbers are needed")
+    return state
 
 
 def plain_names(state: Mapping[str, Any]) -> State:
@@ -86,7 +90,7 @@ def fitted(state: State, net: nn.Module, path: str | Path) -> State:
         given = state.get(key)
         if given is None:
             continue
-        if own.is_floating_point() != given.is_floating_point() or given.is_complex():
+        if own.is_floating_point() != given.is_floating_point():
             needed = "floating-point" if own.is_floating_point() else "whole"
             raise UnsupportedModel(f"{path}: {key} is {given.dtype}, where {needed} numbers are needed")
         limits = None if own.is_floating_point() or own.dtype == torch.bool else torch.iinfo(own.dtype)

@@ -33,11 +33,11 @@ def _locators() -> list[Any]:
     return [locator for locator in known if not locator.__name__.lstrip("_").startswith(("UserWide", "Zip"))]
 
 
-class _Implementation(CompileResultCacheImpl):  # type: ignore[misc]
+class _Implementation(CompileResultCacheImpl):
     _locator_classes = _locators()
 
 
-class KernelCache(FunctionCache):  # type: ignore[misc]
+class KernelCache(FunctionCache):
     """Takes the place of numba's, with one file for each signature and processor:
 
         SHA-256 of all that follows | SHA-256 of what the code was made of and by | the pickled code
@@ -83,7 +83,7 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
         try:
             if self._impl.check_cachable(data):
                 self._impl.locator.ensure_cache_path()
-                rest = self._origin(sig, data.codegen) + dumps(self._impl.reduce(data))
+                rest = self._origin(sig, data.codegen) + dumps(self._impl.reduce(data))  # type: ignore[no-untyped-call]
                 write_file(path, hashlib.sha256(rest).digest() + rest)
         except Exception as error:
             log.debug("%s: compiled code cannot be kept: %s", path, error)
@@ -99,7 +99,8 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
 
     def _origin(self, sig: Any, codegen: Any) -> bytes:
         stamps = sorted(str(cache._impl.locator.get_source_stamp()) for cache in self._made_of(set()))
-        return hashlib.sha256(repr((numba.__version__, stamps, self._index_key(sig, codegen))).encode()).digest()
+        own = self._index_key(sig, codegen)  # type: ignore[no-untyped-call]
+        return hashlib.sha256(repr((numba.__version__, stamps, own)).encode()).digest()
 
     def _made_of(self, seen: set[Any]) -> Iterator[KernelCache]:
         """Of this kernel and of those it calls, wherever they stand: their code is part of its own."""
