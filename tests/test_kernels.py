@@ -153,3 +153,13 @@ for locator in caching.CompileResultCacheImpl._locator_classes:
     home = homeless + f"os.environ['XDG_CACHE_HOME'] = {str(tmp_path / 'kept')!r}\n"
     assert run(tmp_path, home) == ("24 0 1", [])
     assert run(tmp_path, home) == ("24 1 0", [])
+
+
+def test_a_kernel_can_be_forgotten(cache: Path) -> None:
+    forget = "from robuststream.entropy import rans\nrans.words_needed._cache.flush()\n"
+    assert run(cache, forget) == ("24 0 1", [])
+
+
+def test_a_numba_that_is_built_otherwise_costs_only_time(cache: Path) -> None:
+    """Its caching is none of its public interface."""
+    assert run(cache, "import numba.core.caching as c\ndel c.CompileResultCacheImpl\n") == ("24 0 1", [])
