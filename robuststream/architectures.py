@@ -78,7 +78,7 @@ def dissect(net: Any) -> Anatomy:
         if _is_compressai(net, cls):
             return _latent_codec(name, net.latent_codec) if prior is None else _attributes(name, net, prior)
     own = type(net)
-    bases = [base for base in own.__mro__ if _belongs(base) and base.__name__ == "SimpleVAECompressionModel"]
+    bases = [base for base in own.__mro__ if is_compressais(base) and base.__name__ == "SimpleVAECompressionModel"]
     if not bases or not all(hasattr(net, part) for part in ("g_a", "g_s", "latent_codec")):
         raise UnsupportedModel(
             f"{own.__module__}.{own.__name__} cannot be frozen: known are {', '.join(ARCHITECTURES)}, and classes "
@@ -161,7 +161,10 @@ def _taken_groups(codec: Any, number: int) -> tuple[int, ...]:
     """Which groups a channel context sees: what the codec's own `merge_y` makes of marked channels."""
     if number == 0:
         return ()
-    marked = [torch.full((1, channels, 1, 1), float(mark)) for mark, channels in enumerate(codec.groups[:number])]
+    marked = [
+        torch.full((1, channels, 1, 1), float(mark), dtype=torch.float32, device="cpu")
+        for mark, channels in enumerate(codec.groups[:number])
+    ]
     merged = codec.merge_y(*marked).flatten().tolist()
     takes = tuple(int(mark) for mark in dict.fromkeys(merged))
     whole = [mark for mark in takes for _ in range(codec.groups[mark])]
@@ -176,8 +179,9 @@ def _expect(module: Any, cls: str, what: str) -> None:
 
 
 def _is_compressai(module: Any, cls: str) -> bool:
-    return type(module).__name__ == cls and _belongs(type(module))
+    return type(module).__name__ == cls and is_compressais(type(module))
 
 
-def _belongs(cls: type) -> bool:
+def is_compressais(cls: type) -> bool:
+    """Whether a class is one of CompressAI's own."""
     return cls.__module__.split(".")[0] == "compressai"

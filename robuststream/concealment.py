@@ -39,7 +39,7 @@ def fill_missing(latents: Tensor, grid: Grid, outcomes: Mapping[int, Outcome]) -
     lost = [index for index, outcome in outcomes.items() if outcome == Outcome.MISSING]
     if not lost or len(lost) == grid.tiles:
         return
-    known = torch.ones(latents.shape[1:], dtype=torch.bool)
+    known = torch.ones(latents.shape[1:], dtype=torch.bool, device=latents.device)
     for index in lost:
         known[grid.latent_box(index).slices()] = False
     for first in range(0, len(latents), CHANNELS):

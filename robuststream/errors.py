@@ -47,6 +47,10 @@ class ModelNotFound(RobustStreamError):  # noqa: N818
     """No installed model has the digest that the stream names."""
 
 
+class DeviceNotFound(RobustStreamError):  # noqa: N818
+    """The device that a model was to run on is not there."""
+
+
 class UnsupportedModel(RobustStreamError):  # noqa: N818
     """A network cannot be frozen, or a model file is not valid."""
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 import importlib
-import logging
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from robuststream.architectures import ARCHITECTURES, Anatomy, dissect
-from robuststream.entropy.tables import CdfTables
-from robuststream.errors import ModelNotFound, UnsupportedModel, first_line
+from robuststream.checkpoints import State, fitted, read_state
+from robuststream.devices import find_device
+from robuststream.entropytables import EntropyModels
+from robuststream.errors import UnsupportedModel, first_line
 from robuststream.model import Model
 from robuststream.modelparts import (
     CHANNEL_CONTEXT,
@@ -24,14 +28,11 @@ from robuststream.modelparts import (
     ModelParts,
     group_network,
 )
-from robuststream.networks.fixedpoint import FRACTION_BITS, LIMIT, ONE, freeze_exact, quantise
+from robuststream.networks.fixedpoint import check_finite, freeze_exact
 from robuststream.networks.graph import Layer, Network
 from robuststream.networks.native import LiveNetwork
 from robuststream.networks.trace import trace
-from robuststream.priors.gain import Gains
-from robuststream.variablerate import freeze_gains, offset_module
-
-log = logging.getLogger(__name__)
+from robuststream.variablerate import VARIABLE_RATE, freeze_gains, offset_module
 
 
 def freeze(
@@ -40,32 +41,65 @@ def freeze(
     name: str | None = None,
     licence: str = "",
     attribution: str = "",
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
     native: bool = False,
+    update_tables: bool = False,
 ) -> Model:
     """Freeze a CompressAI model: entropy networks in integers, CDF tables as they are, everything else as it is.
 
     Args:
         net: one of CompressAI's image models (`ARCHITECTURES`), with any N and M, or a SimpleVAECompressionModel of
-            the user's own whose latent codec is made of CompressAI's in the same shapes. It is not changed. A net
-            whose tables were never built gets them here, once.
+            the user's own whose latent codec is made of CompressAI's in the same shapes. It is not changed. What
+            DataParallel, torch.compile or weight averaging wrap around it does not matter. A net whose tables were
+            never built gets them here, once; where weights were trained on after that, it is said.
         name: for people; the architecture and N, M when not given.
         licence, attribution: of the weights and what they were trained on; kept in the model file.
+        device: where the model's analysis and synthesis transforms run.
         native: keep entropy networks that have no exact form as the modules they are. Such a model codes in native
             mode only and has no model file: whoever decodes must have the module.
+        update_tables: build the CDF tables anew from the weights, as CompressAI's `update(force=True)` does.
 
     Raises:
-        UnsupportedModel: another architecture, or layers or weights that have no exact form.
+        UnsupportedModel: another architecture, or layers or weights that have no exact form, or numbers that cannot be.
+        DeviceNotFound: the device is not there.
     """
-    dissect(net)  # before anything is copied: most refusals come of it
+    if not isinstance(net, nn.Module):
+        raise UnsupportedModel(
+            f"a {type(net).__name__} cannot be frozen: a module is needed, or freeze_checkpoint for a file"
+        )
+    device = find_device(device)
+    # A caller's default device, autocast and gradients are not for what is computed here.
+    with torch.device("cpu"), torch.autocast("cpu", enabled=False), torch.no_grad():
+        whole, anatomy = _taken_apart(unwrapped(net))
+        parts = _parts(whole, anatomy, native, update_tables)
+    sizes = f"{anatomy.bottleneck.channels}-{parts.networks['g_s'].channels[0]}"
+    texts = {
+        "name": name or f"{anatomy.name}-{sizes}"[:64],
+        "licence": licence,
+        "attribution": attribution,
+        "origin": "CompressAI {}, N={}, M={}".format(anatomy.name, *sizes.split("-")),
+    }
+    return Model(replace(parts, texts=texts), device)
+
+
+def _taken_apart(net: nn.Module) -> tuple[Any, Anatomy]:
+    """A copy of a net, on the CPU, in float32 and without wrappers inside, and where its parts are."""
+    if not any(unwrapped(module) is not module for module in net.modules()):
+        dissect(net)  # before anything is copied: most refusals come of it
     try:
         whole: Any = copy.deepcopy(net).cpu().float().eval()
     except Exception as error:  # a module may hold what cannot be copied: hooks' tensors of old reparametrisations
         reason = first_line(error)
         raise UnsupportedModel(f"{type(net).__name__} cannot be copied ({reason})") from error
+    _unwrap_inside(whole)
     anatomy = dissect(whole)
+    _check_numbers(whole, anatomy)
+    return whole, anatomy
+
+
+def _parts(whole: Any, anatomy: Anatomy, native: bool, update_tables: bool) -> ModelParts:
     gains = freeze_gains(whole) if hasattr(whole, "Gain") else None
-    tables, thresholds = _tables(whole, anatomy, gains)
+    entropy = EntropyModels(whole, anatomy, gains, update_tables)
     analysis = trace("g_a", whole.g_a, 3)
     channels = analysis.channels[1]
     networks: dict[str, Network | LiveNetwork] = {"g_a": analysis}
@@ -79,15 +113,41 @@ def freeze(
         networks |= _group_networks(anatomy, networks["h_s"].channels[1], native)
     if gains is not None and not whole.no_quantoffset:
         networks[OFFSET] = _entropy_network(OFFSET, offset_module(whole), 2, native)
-    sizes = f"{anatomy.bottleneck.channels}-{channels}"
-    texts = {
-        "name": name or f"{anatomy.name}-{sizes}"[:64],
-        "licence": licence,
-        "attribution": attribution,
-        "origin": f"CompressAI {anatomy.name}, N={anatomy.bottleneck.channels}, M={channels}",
-    }
-    medians = quantise(anatomy.bottleneck._get_medians().detach().flatten(), FRACTION_BITS).to(torch.int32)
-    return Model(ModelParts(anatomy.prior, networks, tables, medians, thresholds, anatomy.groups, gains, texts), device)
+    return ModelParts(
+        anatomy.prior, networks, entropy.tables, entropy.medians, entropy.thresholds, anatomy.groups, gains
+    )
+
+
+def unwrapped(net: nn.Module) -> nn.Module:
+    """What DataParallel and its like, torch.compile, and weight averaging wrap around a module."""
+    while True:
+        inner = getattr(net, "_orig_mod", None)
+        if inner is None and isinstance(net, (nn.DataParallel, DistributedDataParallel, AveragedModel)):
+            inner = net.module
+        if not isinstance(inner, nn.Module):
+            return net
+        net = inner
+
+
+def _unwrap_inside(module: nn.Module) -> None:
+    for key, child in module.named_children():
+        plain = unwrapped(child)
+        if plain is not child:
+            module._modules[key] = plain
+        _unwrap_inside(plain)
+
+
+def _check_numbers(whole: Any, anatomy: Anatomy) -> None:
+    """The weights that become a model's, by the names they have in a checkpoint."""
+    modules = [whole.g_a, whole.g_s, *(anatomy.hyper or ()), *anatomy.networks.values()]
+    modules += [getattr(whole, name) for name in VARIABLE_RATE if hasattr(whole, name)]
+    used = {id(tensor) for module in modules for tensor in chain(module.parameters(), module.buffers())}
+    for key, tensor in chain(whole.named_parameters(), whole.named_buffers()):
+        if id(tensor) not in used:
+            continue
+        if tensor.is_complex() or (isinstance(tensor, nn.Parameter) and not tensor.is_floating_point()):
+            raise UnsupportedModel(f"{key} is {tensor.dtype}, where floating-point numbers are needed")
+        check_finite(key, tensor)
 
 
 def freeze_checkpoint(
@@ -97,14 +157,17 @@ def freeze_checkpoint(
     name: str | None = None,
     licence: str = "",
     attribution: str = "",
+    update_tables: bool = False,
 ) -> Model:
-    """Freeze a checkpoint file: a state dict, or a dict with one under "state_dict". Loaded with `weights_only=True`.
+    """Freeze a checkpoint file. Nothing in it is run: torch.load reads it with `weights_only=True`.
 
     Args:
         architecture: a key of ARCHITECTURES, or `package.module:function`: an importable factory that takes nothing
             and gives the module to load the state dict into.
-        checkpoint: the file.
-        name, licence, attribution: as for `freeze`.
+        checkpoint: the file: a state dict, alone or somewhere in a dict of other things, as torch.save or safetensors
+            writes it. Names may be those of older releases of CompressAI, and have in front what DataParallel,
+            torch.compile or an attribute of the training program put there.
+        name, licence, attribution, update_tables: as for `freeze`.
 
     Raises:
         ModelNotFound: the file cannot be read. UnsupportedModel: it does not hold such a model.
@@ -113,20 +176,38 @@ def freeze_checkpoint(
         raise UnsupportedModel(
             f"architecture {architecture!r} is not one of {', '.join(ARCHITECTURES)}, and no package.module:function"
         )
-    state = _load_state(checkpoint)
+    models = _models()
+    state = _loadable(read_state(checkpoint))
     try:
-        if ":" in architecture:
-            net = make_module(architecture)
-            net.load_state_dict(state)
-        else:
-            cls = getattr(_models(), ARCHITECTURES[architecture][0])
-            # One class, with z's step variable or not: only the state dict tells.
-            variable = {"vr_entbttlnck": True} if any(key.startswith("gayn2zqstep") for key in state) else {}
-            net = cls.from_state_dict(state, **variable)
-    except (KeyError, RuntimeError, TypeError, AttributeError, AssertionError) as error:
+        with torch.device("cpu"):
+            net = _made(models, architecture, state)
+            # Where the default type is not float32 the net was made, and loaded, in another.
+            net.float().load_state_dict(fitted(state, net, checkpoint))
+    except (KeyError, RuntimeError, TypeError, AttributeError, AssertionError, ValueError, IndexError) as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2]) or type(error).__name__
         raise UnsupportedModel(f"{checkpoint}: does not hold a {architecture} ({reason})") from error
-    return freeze(net, name=name, licence=licence, attribution=attribution)
+    return freeze(net, name=name, licence=licence, attribution=attribution, update_tables=update_tables)
+
+
+def _made(models: Any, architecture: str, state: State) -> nn.Module:
+    """A module of the size that a state dict is of; what is in it does not count."""
+    if ":" in architecture:
+        return unwrapped(make_module(architecture))
+    cls = getattr(models, ARCHITECTURES[architecture][0])
+    # One class, with z's step variable or not: only the state dict tells.
+    variable = {"vr_entbttlnck": True} if any(key.startswith("gayn2zqstep") for key in state) else {}
+    return cls.from_state_dict(dict(state), **variable)  # type: ignore[no-any-return]
+
+
+def _loadable(state: State) -> State:
+    """Without what CompressAI's own classes of variable rate do not load."""
+    # Of its first models of this kind, and used by none.
+    state.pop("QuantOffset", None)
+    if any(key.startswith("gayn2zqstep") for key in state):
+        # These tables are built for each quality index anyway.
+        for key in ("_quantized_cdf", "_cdf_length", "_offset"):
+            state[f"entropy_bottleneck.{key}"] = torch.zeros(0, dtype=torch.int32, device="cpu")
+    return state
 
 
 def make_module(factory: str) -> nn.Module:
@@ -152,18 +233,6 @@ def _models() -> Any:
     except ImportError as error:
         raise UnsupportedModel("freezing needs compressai: pip install 'robuststream[compressai]'") from error
     return models
-
-
-def _load_state(checkpoint: str | Path) -> Any:
-    _models()
-    try:
-        loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ModelNotFound(f"{checkpoint}: the checkpoint cannot be read ({error.strerror})") from error
-    except Exception as error:  # torch raises whatever unpickling a damaged file raises
-        reason = first_line(error)
-        raise UnsupportedModel(f"{checkpoint}: not a checkpoint torch can load safely ({reason})") from error
-    return loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
 
 
 def _entropy_network(name: str, module: nn.Module, channels: int, native: bool) -> Network | LiveNetwork:
@@ -194,44 +263,3 @@ def _group_networks(anatomy: Anatomy, side: int, native: bool) -> dict[str, Netw
                 networks[key] = _entropy_network(key, anatomy.networks[key], channels or known, alive)
                 known += networks[key].channels[1]
     return networks
-
-
-def _tables(net: Any, anatomy: Anatomy, gains: Gains | None) -> tuple[CdfTables, Tensor]:
-    """Gaussian rows, then the bottleneck's; and the thresholds between Gaussian rows."""
-    if any(model._quantized_cdf.numel() == 0 for model in (anatomy.bottleneck, *anatomy.conditionals)):
-        # Rebuilt tables differ from machine to machine; from here on these are the model's, wherever it goes.
-        log.warning("the model has no CDF tables yet: they are built now, and frozen with it")
-        net.update()
-    bottleneck = _padded_tables(anatomy.bottleneck)
-    if gains is not None and gains.z_tables:
-        bottleneck = _tables_by_quality(anatomy.bottleneck, gains)
-    if not anatomy.conditionals:
-        return bottleneck, torch.zeros(0, dtype=torch.int32)
-    conditional = anatomy.conditionals[0]
-    for other in anatomy.conditionals[1:]:
-        same = other._quantized_cdf.equal(conditional._quantized_cdf)
-        bounds = [float(model.lower_bound_scale.bound) for model in (other, conditional)]
-        if not same or not other.scale_table.equal(conditional.scale_table) or bounds[0] != bounds[1]:
-            raise UnsupportedModel("the groups of y have different Gaussian tables: they would have to share one")
-    thresholds = quantise(conditional.scale_table[:-1], FRACTION_BITS)
-    # CompressAI raises scales to a bound before it compares: thresholds below the bound always lie below the scale.
-    bound = quantise(conditional.lower_bound_scale.bound, FRACTION_BITS)
-    thresholds[thresholds < bound] = -LIMIT - 1
-    return _padded_tables(conditional).joined(bottleneck), thresholds.to(torch.int32)
-
-
-def _tables_by_quality(bottleneck: Any, gains: Gains) -> CdfTables:
-    """CompressAI rebuilds these tables for each quality index: here they are built once for all of them."""
-    log.warning("tables for each quality index are built now, and frozen with the model")
-    joined: CdfTables | None = None
-    for step in gains.z_steps:
-        bottleneck.update_variable(force=True, qs=step.float() / ONE)
-        tables = _padded_tables(bottleneck)
-        joined = tables if joined is None else joined.joined(tables)
-    assert joined is not None
-    return joined
-
-
-def _padded_tables(model: Any) -> CdfTables:
-    cdf, lengths, offsets = model._quantized_cdf.numpy(), model._cdf_length.flatten().numpy(), model._offset.numpy()
-    return CdfTables.from_padded(cdf, lengths, offsets)

@@ -91,7 +91,8 @@ class _Decoding:
         self.stream = stream
         self.grid = grid
         self.part = part or grid.latents
-        self.latents = torch.zeros((model.channels, self.part.height, self.part.width), dtype=torch.int32)
+        size = model.channels, self.part.height, self.part.width
+        self.latents = torch.zeros(size, dtype=torch.int32, device="cpu")
         self.outcomes = dict.fromkeys(grid.tiles_of(self.part), Outcome.MISSING)
         self.unproven = stream.unproven
         self.findings: list[Finding] = []

@@ -15,7 +15,9 @@ import torch
 from safetensors import SafetensorError
 
 from robuststream.container.packets import Mode
+from robuststream.devices import find_device
 from robuststream.errors import ModelNotFound, UnsupportedModel, first_line
+from robuststream.filekinds import HEAD, foreign, is_safetensors
 from robuststream.files import write_file
 from robuststream.modelparts import (
     CHANNEL_CONTEXT,
@@ -63,6 +65,9 @@ class Model:
     Args:
         change: what is used in place of each native network, given its name and itself; for models that are wrong on
             purpose (`faults.drifted`). Digests do not show it.
+
+    Raises:
+        UnsupportedModel: sums of a network could leave the exact range.
     """
 
     def __init__(self, parts: ModelParts, device: torch.device | str = "cpu", change: Change | None = None) -> None:
@@ -144,15 +149,24 @@ class Model:
 
         Raises:
             UnsupportedModel: the bytes are no valid model; `source` says whose in the message.
+            DeviceNotFound: the device is not there.
         """
+        device = find_device(device)
+        what = _no_model_file(data[:HEAD])
+        if what:
+            raise UnsupportedModel(f"{source}: not a model file but {what}")
         try:
             description = read_description(data)
-            tensors = safetensors.torch.load(data)
+            # It makes empty tensors on whatever device is the default.
+            with torch.device("cpu"):
+                tensors = safetensors.torch.load(data)
             model = cls(parts_from_description(description, tensors), device)
             named = [description[name] for name in ("parameters_digest", "synthesis_digest", "known_answer")]
             computed = [model.parameters_digest.hex(), model.synthesis_digest.hex(), model.known_answer()]
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
             reason = first_line(error)
+            if "memory" in reason:  # torch has no class of its own for this on a CPU
+                raise
             raise UnsupportedModel(f"{source}: not a valid model file ({reason}): get a whole copy of it") from error
         except UnsupportedModel as error:
             raise UnsupportedModel(f"{source}: {error}") from error
@@ -173,15 +187,9 @@ class Model:
         """Read a model file from `path`.
 
         Raises:
-            ModelNotFound: it cannot be read. UnsupportedModel: it is not valid.
+            ModelNotFound: it cannot be read. UnsupportedModel: it is not valid. DeviceNotFound: no such device.
         """
-        try:
-            if Path(path).stat().st_size > MAX_FILE_BYTES:
-                raise UnsupportedModel(f"{path}: larger than any model file may be ({MAX_FILE_BYTES} bytes)")
-            data = Path(path).read_bytes()
-        except OSError as error:
-            raise ModelNotFound(f"{path}: the model file cannot be read ({error.strerror})") from error
-        return cls.from_bytes(data, device, str(path))
+        return cls.from_bytes(read_model_file(path), device, str(path))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (self.to_bytes(), str(self.device), self._change)
@@ -265,6 +273,28 @@ def _unpickled(data: bytes, device: str, change: Change | None) -> Model:
     return model if change is None else Model(model.parts, device, change)
 
 
+def read_model_file(path: str | os.PathLike[str]) -> bytes:
+    """A file's bytes. Raises ModelNotFound; and UnsupportedModel where they are too many for a model."""
+    try:
+        if Path(path).is_dir():
+            raise ModelNotFound(f"{path}: a folder: name the model file in it")
+        if Path(path).stat().st_size > MAX_FILE_BYTES:
+            raise UnsupportedModel(f"{path}: larger than any model file may be ({MAX_FILE_BYTES} bytes)")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ModelNotFound(f"{path}: the model file cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a zero byte in the name
+        raise ModelNotFound(f"{str(path)!r}: the model file cannot be read ({error})") from error
+
+
+def _no_model_file(head: bytes) -> str | None:
+    """What else a file is, by its first bytes, and what to do; None for what may be a model."""
+    pickled = head.startswith((b"PK\x03\x04", b"\x80"))
+    if pickled and not is_safetensors(head):
+        return "what torch.save or another program wrote: `robuststream freeze` makes a model of a checkpoint"
+    return foreign(head)
+
+
 def read_description(data: bytes) -> dict[str, Any]:
     """The description in a model file's safetensors header; `data` may end behind the header.
 
@@ -282,7 +312,7 @@ def read_description(data: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("its header is nested too deeply") from error
     if not isinstance(description, dict):
-        raise ValueError("without a robuststream model's description")
+        raise ValueError("without a robuststream model's description: `robuststream freeze` makes one of a checkpoint")
     if description["format"] != FORMAT:
         raise ValueError(f"model format {description['format']}, this release reads {FORMAT}")
     return description

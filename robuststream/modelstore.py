@@ -5,20 +5,23 @@ What there is stands in the files' headers; torch is imported when a model is lo
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import re
 import sys
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
 from robuststream.errors import ModelNotFound, RobustStreamError, UnsupportedModel, first_line
+from robuststream.filekinds import HEAD, foreign
 from robuststream.files import write_file
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ METADATA_KEY, FORMAT = "robuststream.model", 1
 MIN_PREFIX = 6
 #: Of a long list of models, as many stand in a message.
 NAMED = 8
+#: Models that were loaded last, for whoever asks again.
+KEPT = 4
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +64,7 @@ def load_model(
     Raises:
         ModelNotFound: the file cannot be read, the zoo has no such model, or it cannot be downloaded.
         UnsupportedModel: it is not valid, this machine is not exact, or compressai is not installed.
+        DeviceNotFound: the device is not there.
         RobustStreamError: a model of the zoo cannot be written to the model folder.
     """
     if quality is not None:
@@ -68,10 +74,20 @@ def load_model(
     return _load(Path(path) if path is not None else BUNDLED / (DEFAULT + SUFFIX), str(device))
 
 
-def model_folder() -> Path:
-    """The user's model folder: `ROBUSTSTREAM_MODELS`, or the platform's place for application data."""
+def model_folder() -> Path | None:
+    """The user's model folder: `ROBUSTSTREAM_MODELS`, or the platform's place for application data.
+
+    None for a user who has no home, as in many containers: bundled models need none.
+    """
     named = os.environ.get(FOLDER_VARIABLE)
-    return Path(named) if named else Path(platformdirs.user_data_dir("robuststream")) / "models"
+    if named:
+        return Path(named)
+    try:
+        folder = Path(platformdirs.user_data_dir("robuststream"), "models")
+    except (RuntimeError, KeyError, OSError):
+        return None
+    # Some releases of platformdirs leave the `~` as it is.
+    return folder if folder.is_absolute() else None
 
 
 # --- What there is -------------------------------------------------------------------------------------------------
@@ -107,42 +123,78 @@ class StoredModel:
 
 def stored_models() -> Iterator[StoredModel]:
     """The bundled models, then those in the model folder; files that are no models too, saying so."""
-    for folder in (BUNDLED, model_folder()):
-        if folder.is_dir():
-            yield from map(_stored, sorted(folder.glob("*" + SUFFIX)))
+    yield from map(_stored, _files(BUNDLED))
+    yield from map(_stored, _files(model_folder()))
+
+
+def _files(folder: Path | None) -> list[Path]:
+    try:
+        names = [] if folder is None else os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        log.warning("%s: the model folder cannot be read (%s)", folder, error.strerror)
+        return []
+    return sorted(Path(str(folder), name) for name in names if name.endswith(SUFFIX))
 
 
 def find_model(parameters_digest: bytes, synthesis_digest: bytes, device: torch.device | str = "cpu") -> Model:
-    """The model that coded a stream, by the digests in its header; as `find_stored`, loaded."""
-    return _load(find_stored(parameters_digest, synthesis_digest).path, str(device))
+    """The model that coded a stream, by the digests in its header; as `find_stored`, the first that can be loaded."""
+    return first_sound((stored.path for stored in find_stored(parameters_digest, synthesis_digest)), device)[1]
 
 
-def find_stored(parameters_digest: bytes, synthesis_digest: bytes) -> StoredModel:
-    """The file of the model that coded a stream, by the digests in its header.
+def find_stored(parameters_digest: bytes, synthesis_digest: bytes) -> Iterator[StoredModel]:
+    """The files of the model that coded a stream, by the digests in its header: one at least, looked for as they are
+    asked for.
 
-    Where only the synthesis transform differs, that model is returned: the caller says so.
+    Where only the synthesis transform differs, those files are given: the caller says so.
 
     Raises:
         ModelNotFound: none fits.
     """
-    fallback: StoredModel | None = None
+    exact, near = 0, []
     for stored in stored_models():
         if stored.problem:
             log.warning("%s is passed over: %s", stored.path, stored.problem)
         elif stored.digests == (parameters_digest.hex(), synthesis_digest.hex()):
-            return stored
+            exact += 1
+            yield stored
         elif stored.parameters_digest == parameters_digest.hex():
-            fallback = stored
-    if fallback is not None:
-        return fallback
-    raise ModelNotFound(
-        f"no installed model has the digest {parameters_digest.hex()}: pass the model that encoded the stream, "
-        f"or put its file into {model_folder()}"
-    )
+            near.append(stored)
+    if exact:
+        return
+    yield from near
+    if not near:
+        folder = model_folder()
+        place = f"put its file into {folder}" if folder else f"set {FOLDER_VARIABLE} to the folder its file is in"
+        raise ModelNotFound(
+            f"no installed model has the digest {parameters_digest.hex()}: "
+            f"pass the model that encoded the stream, or {place}"
+        )
 
 
-def pick_model(text: str) -> Path:
-    """The file of the model of this name, or with a digest that begins so; else `text` is a path itself.
+def first_sound(paths: Iterable[Path], device: torch.device | str = "cpu") -> tuple[Path, Model]:
+    """Of several copies of a model (one at least) the first that can be loaded, and where it is.
+
+    Raises:
+        ModelNotFound, UnsupportedModel: what is wrong with the first, where none can be.
+    """
+    failures: list[RobustStreamError] = []
+    for path in paths:
+        try:
+            model = _load(path, str(device))
+        except (ModelNotFound, UnsupportedModel) as error:
+            failures.append(error)
+            continue
+        for failure in failures:
+            log.warning("a copy of the model is passed over: %s", failure)
+        return path, model
+    raise failures[0]
+
+
+def pick_models(text: str) -> list[Path]:
+    """The files of the model of this name, or with a digest that begins so: one, or several copies. Else `text` is a
+    path itself.
 
     Raises:
         ModelNotFound: several models fit, or none and there is no such file.
@@ -155,9 +207,9 @@ def pick_model(text: str) -> Path:
     if len({stored.digests for stored in fitting}) > 1:
         raise ModelNotFound(f"{text} fits several models: {_listed(fitting)}: give more of a digest, or the file")
     if fitting:
-        return fitting[0].path
+        return [stored.path for stored in fitting]
     if os.path.lexists(text):
-        return Path(text)
+        return [Path(text)]
     raise ModelNotFound(
         f"{text} is no model's name, digest ({MIN_PREFIX} digits of it or more) or file: there are {_listed(models)}"
     )
@@ -177,6 +229,10 @@ def _stored(path: Path) -> StoredModel:
         if not path.is_file():
             raise ValueError("no regular file")
         size = path.stat().st_size
+        with open(path, "rb") as opened:
+            what = foreign(opened.read(HEAD))
+        if what:
+            raise ValueError(what)
         with safe_open(path, "numpy") as file:
             text = (file.metadata() or {}).get(METADATA_KEY)
         if text is None:
@@ -220,7 +276,7 @@ def install(model: Model, data: bytes, force: bool = False) -> tuple[Path, bool]
     Raises:
         RobustStreamError: other bytes stand there and `force` is not given, or it cannot be written.
     """
-    path = model_folder() / file_name(model)
+    path = _folder_to_write() / file_name(model)
     try:
         if path.exists():
             if path.read_bytes() == data:
@@ -237,6 +293,16 @@ def install(model: Model, data: bytes, force: bool = False) -> tuple[Path, bool]
     return path, True
 
 
+def _folder_to_write() -> Path:
+    """Raises RobustStreamError where there is none."""
+    folder = model_folder()
+    if folder is None:
+        raise RobustStreamError(
+            f"this user has no home, so there is no model folder: set {FOLDER_VARIABLE} to one that can be written"
+        )
+    return folder
+
+
 def install_pretrained(architecture: str, quality: int, metric: str, force: bool = False) -> tuple[Path, bool]:
     """As `install`, for a model of CompressAI's zoo; fetched and frozen unless it is there and `force` is not given.
 
@@ -244,9 +310,10 @@ def install_pretrained(architecture: str, quality: int, metric: str, force: bool
         ModelNotFound, UnsupportedModel, RobustStreamError: as `load_model`.
     """
     name = f"{architecture}-{metric}-q{quality}"
-    kept = next((stored.path for stored in stored_models() if stored.name == name), None)
-    if kept is not None and not force:
-        return kept, False
+    kept = [stored.path for stored in stored_models() if stored.name == name]
+    if kept and not force:
+        return first_sound(kept)[0], False
+    _folder_to_write()
     net = _fetch(architecture, quality, metric)
     from robuststream.freezing import freeze
 
@@ -266,6 +333,8 @@ def _fetch(architecture: str, quality: int, metric: str) -> Any:
     if architecture not in known:
         raise ModelNotFound(f"{architecture} is no model of CompressAI's zoo that can be frozen: {', '.join(known)}")
     what = f"{architecture}, quality {quality}, {metric}"
+    if not _torch_has_a_folder():
+        raise ModelNotFound(f"{what}: there is no folder to download to, since this user has no home: set TORCH_HOME")
     progress = sys.stderr is not None and sys.stderr.isatty()
     try:
         net = image_models[architecture](quality=quality, metric=metric, pretrained=True, progress=progress)
@@ -282,25 +351,40 @@ def _fetch(architecture: str, quality: int, metric: str) -> Any:
     return net
 
 
+def _torch_has_a_folder() -> bool:
+    """Without a home torch would make a folder called `~` wherever the program runs."""
+    import torch
+
+    return os.path.isabs(os.path.expanduser(torch.hub.get_dir()))
+
+
 # --- Loading -------------------------------------------------------------------------------------------------------
+
+#: By what is in the file and the device: a file's path and times say nothing of that.
+_loaded: OrderedDict[tuple[bytes, str], Model] = OrderedDict()
+_lock = Lock()
 
 
 def _load(path: Path, device: str) -> Model:
+    from robuststream.model import Model, read_model_file
+
     try:
-        stat = path.stat()
-    except OSError as error:
-        raise ModelNotFound(f"{path}: the model file cannot be read ({error.strerror}){_zoo_hint(path)}") from error
-    return _load_once(path, stat.st_mtime_ns, device)
+        data = read_model_file(path)
+    except ModelNotFound as error:
+        raise ModelNotFound(f"{error}{_zoo_hint(path)}") from error
+    key = hashlib.sha256(data).digest(), device
+    with _lock:
+        model = _loaded.pop(key, None)
+    if model is None:
+        model = Model.from_bytes(data, device, str(path))
+    with _lock:
+        _loaded[key] = model
+        while len(_loaded) > KEPT:
+            _loaded.popitem(last=False)
+    return model
 
 
 def _zoo_hint(path: Path) -> str:
     from robuststream.architectures import ARCHITECTURES
 
     return ": a name in CompressAI's zoo goes with quality=..." if str(path) in ARCHITECTURES else ""
-
-
-@lru_cache(maxsize=4)
-def _load_once(path: Path, modified: int, device: str) -> Model:
-    from robuststream.model import Model
-
-    return Model.load(path, device)

@@ -16,13 +16,13 @@ from robuststream.windows import analysis_halo, synthesis_halo, windows
 def analyse(pixels: Tensor, model: Model, grid: Grid) -> Tensor:
     """The latents y, float32 (M, h, w), of pixels (3, H, W), padded by repeating the last row and column."""
     latents = grid.latents
-    y = torch.empty((model.channels, latents.height, latents.width), dtype=torch.float32)
+    y = torch.empty((model.channels, latents.height, latents.width), dtype=torch.float32, device="cpu")
     halo = analysis_halo(model.analysis.network)
     for window in windows(latents):
         wide = window.grown(halo, halo, latents)
         box = wide.scaled(grid.stride)
-        rows = torch.arange(box.top, box.bottom).clamp(max=grid.height - 1)
-        columns = torch.arange(box.left, box.right).clamp(max=grid.width - 1)
+        rows = torch.arange(box.top, box.bottom, device=pixels.device).clamp(max=grid.height - 1)
+        columns = torch.arange(box.left, box.right, device=pixels.device).clamp(max=grid.width - 1)
         piece = pixels[:, rows][:, :, columns].unsqueeze(0)
         piece = piece.float() / 255 if piece.dtype == torch.uint8 else piece.float()
         y[(slice(None), *window.slices())] = model.analysis(piece)[0][
@@ -33,7 +33,7 @@ def analyse(pixels: Tensor, model: Model, grid: Grid) -> Tensor:
 
 def synthesise(latents: Tensor, model: Model, grid: Grid) -> Tensor:
     """Pixels, float32 (3, H, W) in [0, 1], of latents, int32 (M, h, w) at 2^-12; the padding is cut off."""
-    tensor = torch.empty((3, grid.height, grid.width), dtype=torch.float32)
+    tensor = torch.empty((3, grid.height, grid.width), dtype=torch.float32, device="cpu")
     halo = synthesis_halo(model.synthesis.network)
     for window in windows(grid.latents):
         target = window.scaled(grid.stride).clipped(grid.pixels)

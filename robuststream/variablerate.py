@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robuststream.errors import UnsupportedModel
-from robuststream.networks.fixedpoint import FRACTION_BITS, quantise
-from robuststream.priors.gain import Gains
+from robuststream.networks.fixedpoint import FRACTION_BITS, check_finite, integers
+from robuststream.priors.gain import MAX_GAIN, Gains
 from robuststream.priors.quantiser import GAIN_BITS
+
+#: The modules of such a class whose weights become the model's.
+VARIABLE_RATE = ("QuantABCD", "gayn2zqstep", "scale_to_context")
 
 
 @torch.no_grad()
@@ -22,19 +25,21 @@ def freeze_gains(net: Any) -> Gains:
     """
     if not getattr(net, "ste_recursive", True):
         raise UnsupportedModel("ste_recursive=False is not supported: contexts without quantisation offsets")
+    check_finite("Gain", net.Gain)
     gains = net.Gain.detach().abs().double()
     steps = torch.ones_like(gains)
     if net.vr_entbttlnck:
         steps = net.lower_bound_zqstep(net.gayn2zqstep((1 / net.Gain.detach().abs())[:, None]))[:, 0].double()
-    bias = torch.zeros((len(gains), 0))
+    bias = torch.zeros((len(gains), 0), dtype=torch.float32, device="cpu")
     if getattr(net, "scl2ctx", False):
         bias = net.scale_to_context(net.Gain.detach().abs()[:, None])
+    bound = net.gaussian_conditional.lower_bound_scale.bound
     return Gains(
-        _integers(gains, GAIN_BITS),
-        _integers(1 / gains, GAIN_BITS),
-        _integers(steps, FRACTION_BITS),
-        _integers(bias, FRACTION_BITS),
-        bound=int(quantise(net.gaussian_conditional.lower_bound_scale.bound, FRACTION_BITS)),
+        integers("Gain", gains, GAIN_BITS, MAX_GAIN),
+        integers("the inverse of Gain", 1 / gains, GAIN_BITS, MAX_GAIN),
+        integers("what gayn2zqstep makes of Gain", steps, FRACTION_BITS, MAX_GAIN),
+        integers("what scale_to_context makes of Gain", bias, FRACTION_BITS),
+        bound=int(integers("gaussian_conditional.lower_bound_scale.bound", bound, FRACTION_BITS)),
         z_tables=bool(net.vr_entbttlnck),
     )
 
@@ -44,7 +49,7 @@ def offset_module(net: Any) -> nn.Module:
     layers: list[nn.Module] = []
     for layer in net.QuantABCD:
         if isinstance(layer, nn.Linear):
-            convolution = nn.Conv2d(layer.in_features, layer.out_features, 1)
+            convolution = nn.Conv2d(layer.in_features, layer.out_features, 1, device="meta")
             convolution.weight = nn.Parameter(layer.weight.detach().clone()[:, :, None, None])
             convolution.bias = nn.Parameter(layer.bias.detach().clone())
             layers.append(convolution)
@@ -58,7 +63,3 @@ def offset_module(net: Any) -> nn.Module:
         assert last.bias is not None
         last.bias.neg_()
     return nn.Sequential(*layers)
-
-
-def _integers(x: Tensor, bits: int) -> Tensor:
-    return quantise(x, bits).clamp(-(2**31), 2**31 - 1).to(torch.int32)

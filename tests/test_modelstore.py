@@ -87,7 +87,8 @@ class TestStoredModels:
     @pytest.mark.parametrize(
         ("data", "problem"),
         [
-            (b"", "header too small"),
+            (b"", "empty: get a whole copy of it"),
+            (b"short", "header too small"),
             (b"words and more words", "header too large"),
             (safetensors.torch.save({"a": torch.zeros(1)}), "without a robuststream model's description"),
             (safetensors.torch.save({}, {METADATA_KEY: "no json"}), "Expecting value"),
@@ -133,12 +134,12 @@ class TestFinding:
         store.mkdir()
         other_synthesis("other").save(store / "a.safetensors")
         digests = model().parameters_digest, model().synthesis_digest
-        assert modelstore.find_stored(*digests).path == store / "a.safetensors"
+        assert next(modelstore.find_stored(*digests)).path == store / "a.safetensors"
         model().save(store / "b.safetensors")
-        assert modelstore.find_stored(*digests).path == store / "b.safetensors"
+        assert next(modelstore.find_stored(*digests)).path == store / "b.safetensors"
         assert modelstore.find_model(*digests).synthesis_digest == model().synthesis_digest
         with pytest.raises(rs.ModelNotFound, match="no installed model has the digest 0000"):
-            modelstore.find_stored(bytes(16), bytes(16))
+            list(modelstore.find_stored(bytes(16), bytes(16)))
 
     def test_by_name_digest_or_path(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         one, two = renamed("one"), renamed("two", 8, 16)
@@ -146,35 +147,36 @@ class TestFinding:
         other, _ = modelstore.install(two, two.to_bytes())
         digest = one.parameters_digest.hex()
         for text in ("one", digest, digest[:6], digest.upper()[:9], one.synthesis_digest.hex()[:8], str(path)):
-            assert modelstore.pick_model(text) == path
-        assert modelstore.pick_model("two") == other
+            assert modelstore.pick_models(text) == [path]
+        assert modelstore.pick_models("two") == [other]
         for text in ("three", digest[:5], "0" * 32, str(store / "none.safetensors"), ""):
             with pytest.raises(
                 rs.ModelNotFound, match=rf"no model's name.*: there are {modelstore.DEFAULT}.*, one.*, two"
             ):
-                modelstore.pick_model(text)
+                modelstore.pick_models(text)
         monkeypatch.chdir(path.parent)
-        assert modelstore.pick_model(path.name) == Path(path.name)
+        assert modelstore.pick_models(path.name) == [Path(path.name)]
 
     def test_what_fits_several(self, store: Path) -> None:
         for one in (renamed("one"), other_synthesis("one")):
             modelstore.install(one, one.to_bytes())
         for text in ("one", model().parameters_digest.hex()):
             with pytest.raises(rs.ModelNotFound, match=r"fits several models: one \(.*, one \("):
-                modelstore.pick_model(text)
-        assert modelstore.pick_model(model().synthesis_digest.hex()[:6]).name.startswith("one-")
+                modelstore.pick_models(text)
+        assert modelstore.pick_models(model().synthesis_digest.hex()[:6])[0].name.startswith("one-")
 
     def test_copies_are_one_model(self, store: Path) -> None:
         path, _ = modelstore.install(model(), model().to_bytes())
         model().save(path.with_name("zzz.safetensors"))
-        assert modelstore.pick_model(model().parameters_digest.hex()) == path
+        copies = [path, path.with_name("zzz.safetensors")]
+        assert modelstore.pick_models(model().parameters_digest.hex()) == copies
 
     def test_a_long_list_is_cut(self, store: Path) -> None:
         for number in range(9):
             one = renamed(f"model-{number}")
             modelstore.install(one, one.to_bytes())
         with pytest.raises(rs.ModelNotFound, match=r"2 more \(robuststream models list\)"):
-            modelstore.pick_model("none")
+            modelstore.pick_models("none")
 
 
 class TestInstall:
@@ -340,3 +342,181 @@ class TestZoo:
             rs.load_model(quality=3)
         model().save(NAME)
         assert rs.load_model(NAME).parameters_digest == model().parameters_digest
+
+
+class TestLoading:
+    """What is loaded is what is in the file now."""
+
+    def test_a_replaced_file_of_the_same_time(self, tmp_path: Path) -> None:
+        path = tmp_path / "m.safetensors"
+        model().save(path)
+        times = path.stat()
+        assert rs.load_model(path).parameters_digest == model().parameters_digest
+        model(NAME, 8, 16).save(path)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert rs.load_model(path).parameters_digest == model(NAME, 8, 16).parameters_digest
+
+    def test_a_relative_path_after_chdir(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        models = [model(), model(NAME, 8, 16)]
+        for number, one in enumerate(models):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            one.save(folder / "m.safetensors")
+            os.utime(folder / "m.safetensors", ns=(10**18, 10**18))
+        for number in (0, 1, 0):
+            monkeypatch.chdir(tmp_path / str(number))
+            assert rs.load_model("m.safetensors").parameters_digest == models[number].parameters_digest
+
+    def test_the_same_content_is_loaded_once(self, tmp_path: Path) -> None:
+        model().save(tmp_path / "a.safetensors")
+        model().save(tmp_path / "b.safetensors")
+        first = rs.load_model(tmp_path / "a.safetensors")
+        assert rs.load_model(tmp_path / "b.safetensors") is first
+        assert rs.load_model(tmp_path / "b.safetensors", "cpu:0") is not first
+        assert rs.load_model() is rs.load_model()
+
+    def test_few_are_kept(self, tmp_path: Path) -> None:
+        for number in range(6):
+            renamed(f"model-{number}").save(tmp_path / f"{number}.safetensors")
+        first = rs.load_model(tmp_path / "0.safetensors")
+        for number in range(1, 6):
+            rs.load_model(tmp_path / f"{number}.safetensors")
+        assert len(modelstore._loaded) == modelstore.KEPT
+        assert rs.load_model(tmp_path / "0.safetensors") is not first
+
+    @pytest.mark.parametrize(
+        ("name", "message"), [("", "a folder: name the model file in it"), ("a\0b", r"cannot be read \(embedded null")]
+    )
+    def test_paths_that_are_no_file(self, name: str, message: str, tmp_path: Path) -> None:
+        with pytest.raises(rs.ModelNotFound, match=message):
+            rs.load_model(f"{tmp_path}/{name}")
+
+
+class TestDamagedCopies:
+    """Sorted before a good one, a damaged copy must not be in its way."""
+
+    @pytest.fixture
+    def copies(self, store: Path) -> tuple[Path, Path]:
+        store.mkdir()
+        data = model().to_bytes()
+        damaged = bytearray(data)
+        damaged[-1] ^= 1
+        (store / "a.safetensors").write_bytes(damaged)
+        (store / "b.safetensors").write_bytes(data)
+        return store / "a.safetensors", store / "b.safetensors"
+
+    def test_decoding_takes_the_next(self, copies: tuple[Path, Path], caplog: pytest.LogCaptureFixture) -> None:
+        data = rs.encode(picture(64, 64), model(), tile=64)
+        assert rs.decode(data).report.exact
+        assert f"a copy of the model is passed over: {copies[0]}: " in caplog.text
+
+    def test_all_damaged(self, copies: tuple[Path, Path]) -> None:
+        copies[1].write_bytes(copies[0].read_bytes())
+        # Another synthesis transform is no way out: it would hide what is wrong.
+        other_synthesis("other").save(copies[0].with_name("c.safetensors"))
+        data = rs.encode(picture(64, 64), model(), tile=64)
+        with pytest.raises(rs.UnsupportedModel, match=r"a\.safetensors: thresholds do not rise"):
+            rs.decode(data)
+
+    def test_a_copy_that_goes_while_it_is_looked_for(self, copies: tuple[Path, Path]) -> None:
+        digests = model().parameters_digest, model().synthesis_digest
+        found = [stored.path for stored in modelstore.find_stored(*digests)]
+        assert found == list(copies)
+        copies[0].unlink()
+        assert modelstore.first_sound(found)[0] == copies[1]
+
+    def test_one_of_the_zoo(self, store: Path, zoo: list[dict[str, Any]]) -> None:
+        path, _ = modelstore.install_pretrained(NAME, 3, "mse")
+        damaged = path.with_name("a.safetensors")
+        damaged.write_bytes(path.read_bytes()[:-1] + b"\xff")
+        assert rs.load_model(NAME, quality=3).name == "mbt2018-mean-mse-q3"
+        assert modelstore.install_pretrained(NAME, 3, "mse") == (path, False)
+        assert len(zoo) == 1
+
+
+HOMELESS = """
+import os, pwd, sys
+def unknown(uid): raise KeyError(uid)
+pwd.getpwuid = unknown
+for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "TORCH_HOME", "ROBUSTSTREAM_MODELS"): os.environ.pop(name, None)
+import robuststream as rs
+from robuststream import cli, modelstore
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="users without a home are a matter of Unix")
+class TestWithoutAHome:
+    """A user id without a home, as containers have them: bundled models need no folder."""
+
+    def run(self, code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", HOMELESS + code], capture_output=True, text=True, cwd=folder, check=False
+        )
+
+    def test_everything_bundled_works(self, tmp_path: Path) -> None:
+        (tmp_path / "a.robs").write_bytes(rs.encode(picture(64, 64)))
+        code = """
+assert rs.decode("a.robs").report.exact
+assert cli.main(["decode", "a.robs", "b.png"]) == 0
+assert cli.main(["encode", "b.png", "b.robs"]) == 0
+sys.exit(cli.main(["models", "list"]))
+"""
+        done = self.run(code, tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "model folder: none, since this user has no home: set ROBUSTSTREAM_MODELS" in done.stdout
+        assert sorted(os.listdir(tmp_path)) == ["a.robs", "b.png", "b.robs"]
+
+    def test_what_needs_a_folder_says_so(self, tmp_path: Path) -> None:
+        model().save(tmp_path / "m.safetensors")
+        (tmp_path / "a.robs").write_bytes(rs.encode(picture(64, 64), model(), tile=64))
+        code = """
+codes = [cli.main(["decode", "a.robs", "b.png"]), cli.main(["models", "install", "m.safetensors"]),
+         cli.main(["models", "install", "--zoo", "mbt2018-mean", "--quality", "3"])]
+os.environ["ROBUSTSTREAM_MODELS"] = "models"
+codes.append(cli.main(["models", "install", "--zoo", "mbt2018-mean", "--quality", "3"]))
+sys.exit(codes != [1] * 4)
+"""
+        done = self.run(code, tmp_path)
+        lines = done.stderr.splitlines()
+        assert (done.returncode, len(lines)) == (0, 4), done.stderr
+        assert lines[0].endswith("or set ROBUSTSTREAM_MODELS to the folder its file is in")
+        for line in lines[1:3]:
+            assert line.endswith("no model folder: set ROBUSTSTREAM_MODELS to one that can be written")
+        assert lines[3].endswith("set TORCH_HOME")
+        assert sorted(os.listdir(tmp_path)) == ["a.robs", "m.safetensors"]
+
+
+class TestModelFolder:
+    @pytest.mark.parametrize("given", ["~/.local/share/robuststream", RuntimeError("no home"), KeyError(12345)])
+    def test_none_where_there_is_no_home(self, given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Releases of platformdirs differ in what they do then."""
+
+        def user_data_dir(_: str) -> str:
+            if isinstance(given, Exception):
+                raise given
+            return str(given)
+
+        monkeypatch.delenv(modelstore.FOLDER_VARIABLE, raising=False)
+        monkeypatch.setattr("platformdirs.user_data_dir", user_data_dir)
+        assert modelstore.model_folder() is None
+        assert [stored.bundled for stored in modelstore.stored_models()] == [True]
+
+    def test_one_that_cannot_be_read(
+        self, store: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.touch()
+        data = rs.encode(picture(64, 64))
+        assert rs.decode(data).report.exact
+        assert not caplog.text
+        assert [stored.bundled for stored in modelstore.stored_models()] == [True]
+        assert f"{store}: the model folder cannot be read (Not a directory)" in caplog.text
+        listed = os.listdir
+
+        def closed(folder: Any) -> list[str]:
+            if folder == store:
+                raise PermissionError(13, "Permission denied")
+            return listed(folder)
+
+        monkeypatch.setattr(os, "listdir", closed)
+        assert [stored.bundled for stored in modelstore.stored_models()] == [True]
+        assert f"{store}: the model folder cannot be read (Permission denied)" in caplog.text

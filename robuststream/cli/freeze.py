@@ -20,11 +20,16 @@ def freeze(
             "called without arguments for the module to load the checkpoint into.",
         ),
     ],
-    checkpoint: Annotated[Path, typer.Argument(help="A state dict, as torch.save writes it.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A state dict, as torch.save or safetensors writes it, alone or among other things.")
+    ],
     out: Annotated[Path, typer.Argument(help="The model file.")],
     name: Annotated[str | None, typer.Option(help="Name of the model, for people.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the file.")] = "",
     attribution: Annotated[str, typer.Option(help="Whom to name for the weights, kept in the file.")] = "",
+    update_tables: Annotated[
+        bool, typer.Option("--update-tables", help="Build the CDF tables anew from the weights, as update() does.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="The proof layer by layer.")] = False,
     force: ForceOption = False,
 ) -> None:
@@ -38,7 +43,14 @@ def freeze(
     if ":" in architecture:
         # Python looks beside the program it runs; whoever names a factory means the folder they are in.
         sys.path.insert(0, "")
-    model = freeze_checkpoint(architecture, checkpoint, name=name, licence=licence, attribution=attribution)
+    model = freeze_checkpoint(
+        architecture,
+        checkpoint,
+        name=name,
+        licence=licence,
+        attribution=attribution,
+        update_tables=update_tables,
+    )
     data = model.to_bytes()
     write_output(out, data)
     print(f"{one_line(str(out))}: {one_line(model.name)}")

@@ -55,7 +55,7 @@ class DamagedModel(UnsupportedModel):
 @app.command("list")
 def list_models(as_json: JsonOption = False) -> None:
     """List the bundled models and those in the model folder, as their headers describe them; `show` checks one."""
-    from robuststream.modelstore import model_folder, stored_models
+    from robuststream.modelstore import FOLDER_VARIABLE, model_folder, stored_models
 
     models = list(stored_models())
     if as_json:
@@ -71,7 +71,9 @@ def list_models(as_json: JsonOption = False) -> None:
     for stored in models:
         if stored.problem:
             console.print(f"{one_line(str(stored.path))}: no valid model ({one_line(stored.problem)})", soft_wrap=True)
-    console.print(f"model folder: {one_line(str(model_folder()))}", soft_wrap=True)
+    folder = model_folder()
+    place = one_line(str(folder)) if folder else f"none, since this user has no home: set {FOLDER_VARIABLE}"
+    console.print(f"model folder: {place}", soft_wrap=True)
 
 
 @app.command()
@@ -80,10 +82,9 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Check one model, and show everything about it and the proof that its entropy networks are exact."""
-    from robuststream.modelstore import pick_model
+    from robuststream.modelstore import pick_models
 
-    path = pick_model(model)
-    facts = _facts(path, _load(path))
+    facts = _facts(*_load(pick_models(model)))
     if as_json:
         print(json.dumps(facts))
     else:
@@ -105,7 +106,7 @@ def install(
     from robuststream import modelstore
 
     def one(path: Path) -> int:
-        model = _load(path)
+        _, model = _load([path])
         _installed(path, *modelstore.install(model, read_input(path), force))
         return FINE
 
@@ -131,14 +132,14 @@ def export(
     if len(words) != (2 if stream is None else 1):
         raise UsageError("give a model and an output, or --stream FILE and an output")
 
-    from robuststream.modelstore import pick_model
+    from robuststream.modelstore import pick_models
 
-    path = pick_model(words[0]) if stream is None else _named_by(stream)
+    paths = pick_models(words[0]) if stream is None else _named_by(stream)
     out = Path(words[-1])
     if out.is_dir():
-        out /= path.name
+        out /= paths[0].name
     check_output(out, force)
-    model = _load(path)
+    path, model = _load(paths)
     data = read_input(path)
     write_output(out, data)
     if out != STANDARD:
@@ -148,11 +149,12 @@ def export(
 # --- Work ----------------------------------------------------------------------------------------------------------
 
 
-def _load(path: Path) -> Model:
-    from robuststream.model import Model
+def _load(paths: list[Path]) -> tuple[Path, Model]:
+    """The first copy of a model that is sound, and where it is."""
+    from robuststream.modelstore import first_sound
 
     try:
-        return Model.load(path)
+        return first_sound(paths)
     except UnsupportedModel as error:
         raise DamagedModel(str(error)) from error
 
@@ -162,21 +164,21 @@ def _installed(what: object, path: Path, written: bool) -> None:
     print(f"{one_line(str(what))}: {state} {one_line(str(path))}")
 
 
-def _named_by(stream: Path) -> Path:
-    """The file of the model that coded a stream, and no other: not one with another synthesis transform."""
+def _named_by(stream: Path) -> list[Path]:
+    """The files of the model that coded a stream, and no other: not one with another synthesis transform."""
     from robuststream.container.reader import read_stream
     from robuststream.modelstore import find_stored
 
     data = read_input(stream)
     with named(stream):
         header = read_stream(data).report.header
-        stored = find_stored(header.parameters_digest, header.synthesis_digest)
-        if stored.synthesis_digest != header.synthesis_digest.hex():
+        found = list(find_stored(header.parameters_digest, header.synthesis_digest))
+        if found[0].synthesis_digest != header.synthesis_digest.hex():
             raise ModelMismatch(
-                f"its model's synthesis transform {header.synthesis_digest.hex()} is not installed; {stored.path} "
+                f"its model's synthesis transform {header.synthesis_digest.hex()} is not installed; {found[0].path} "
                 "decodes the same latents to other pixels: export it by its digest if it will do"
             )
-        return stored.path
+        return [stored.path for stored in found]
 
 
 def _where(stored: StoredModel) -> str:

@@ -44,7 +44,7 @@ class RobustCodec(nn.Module):
         self.quality = quality
         self.strict = strict
         # Evaluation code asks a module's first parameter where the module is, and of which type.
-        self.place = nn.Parameter(torch.empty(0, device=model.device), requires_grad=False)
+        self.place = nn.Parameter(torch.empty(0, dtype=torch.float32, device=model.device), requires_grad=False)
 
     def compress(self, x: Tensor) -> dict[str, Any]:
         """Encode a batch.

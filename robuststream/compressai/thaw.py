@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robuststream.entropytables import scale_table
 from robuststream.errors import UnsupportedModel
 from robuststream.model import Model
 from robuststream.modelparts import CONTEXT_MODEL, FACTORIZED, SCALE_HYPERPRIOR
@@ -18,7 +19,8 @@ def thaw(model: Model) -> nn.Module:
     """A CompressAI module with this model's weights and tables, for `compress` and `decompress`.
 
     Its entropy networks run in float32 again. The entropy bottleneck's density is not part of a frozen model, only its
-    tables and medians are: the module cannot be trained on, nor estimate rates with `forward`.
+    tables and medians are: the module cannot be trained on, nor estimate rates with `forward`, nor build its tables
+    anew. So that none of that happens unseen, the density's parameters are NaN.
 
     Raises:
         UnsupportedModel: compressai is not installed, or the model has a context model or variable rate: a frozen
@@ -37,7 +39,9 @@ def thaw(model: Model) -> nn.Module:
         architecture = models.FactorizedPriorReLU if relu else models.FactorizedPrior
     else:
         architecture = models.ScaleHyperprior if model.parts.prior == SCALE_HYPERPRIOR else models.MeanScaleHyperprior
-    net: Any = architecture(_hidden_channels(networks["g_a"]), model.channels)
+    # On the CPU and in float32, whatever a caller's defaults are.
+    with torch.device("cpu"):
+        net: Any = architecture(_hidden_channels(networks["g_a"]), model.channels).float()
     for name, network in networks.items():
         layers = [layer for layer in network.layers if layer.operation != "abs"]
         for layer, module in zip(layers, getattr(net, name), strict=True):
@@ -53,6 +57,9 @@ def _hidden_channels(analysis: Network) -> int:
 @torch.no_grad()
 def _fill(module: Any, layer: Layer) -> None:
     if layer.operation == "gdn":
+        for reparam in (module.beta_reparam, module.gamma_reparam):
+            # As its constructor has it, but in float32.
+            reparam.lower_bound.bound.fill_((reparam.minimum + reparam.reparam_offset**2) ** 0.5)
         module.beta.copy_(module.beta_reparam.init(layer.tensors["beta"]))
         module.gamma.copy_(module.gamma_reparam.init(layer.tensors["gamma"]))
     elif "weight" in layer.tensors:
@@ -65,14 +72,18 @@ def _fill(module: Any, layer: Layer) -> None:
 @torch.no_grad()
 def _fill_tables(net: Any, model: Model) -> None:
     bottleneck = net.entropy_bottleneck
+    for name, parameter in bottleneck.named_parameters():
+        if name != "quantiles":
+            parameter.fill_(float("nan"))
     medians = model.parts.medians.float() / ONE
     bottleneck.quantiles[:, 0, :] = medians[:, None]
     gaussian_rows = 0
     if model.parts.prior != FACTORIZED:
-        from compressai.models.base import get_scale_table
-
         gaussian_rows = len(model.parts.thresholds) + 1
-        net.gaussian_conditional.scale_table = get_scale_table(levels=gaussian_rows)
+        scales = scale_table(gaussian_rows)
+        net.gaussian_conditional.scale_table = scales
+        for bound in (net.gaussian_conditional.lower_bound_scale.bound, net.gaussian_conditional.scale_bound):
+            bound.fill_(scales[0])
         _fill_rows(net.gaussian_conditional, model, range(gaussian_rows))
     _fill_rows(bottleneck, model, range(gaussian_rows, model.tables.rows))
 
@@ -80,7 +91,7 @@ def _fill_tables(net: Any, model: Model) -> None:
 def _fill_rows(entropy_model: Any, model: Model, rows: range) -> None:
     tables = model.tables
     lengths = tables.lengths[rows.start : rows.stop]
-    cdf = torch.zeros((len(rows), int(lengths.max())), dtype=torch.int32)
+    cdf = torch.zeros((len(rows), int(lengths.max())), dtype=torch.int32, device="cpu")
     for target, row in enumerate(rows):
         start, length = tables.starts[row], tables.lengths[row]
         cdf[target, :length] = torch.from_numpy(tables.cdf[start : start + length])

@@ -14,7 +14,7 @@ from robuststream.checksum import crc16
 from robuststream.container.layout import MAX_PACKET_HEADER, MAX_PAYLOAD, MIN_PACKET_HEADER, PAYLOAD_CRC_BYTES, SYNC
 from robuststream.container.packets import Packet
 from robuststream.container.prefixes import SHIFTS, moved, prefix, short_crc, sum_up, word_at
-from robuststream.entropy.rans import kernel
+from robuststream.kernels import kernel
 
 #: Bytes whose packets are searched for at once.
 BLOCK = 1 << 20

@@ -19,7 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from robuststream.checksum import crc32c_shift
-from robuststream.entropy.rans import kernel
+from robuststream.kernels import kernel
 
 _Words = npt.NDArray[np.uint32]
 LOW = 0xFFFFFFFF

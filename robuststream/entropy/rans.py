@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, overload
+
+from robuststream.kernels import kernel
 
 # Status of a tile's decoder; beyond OK it only yields zeros.
 OK, ENDED, TRUNCATED, ESCAPE, RANGE, SEAM = 0, 1, 2, 3, 4, 5
@@ -35,14 +37,6 @@ DIGIT_MASK = np.uint64(15)
 DIGIT_CEILING = np.uint64(((1 << 31) >> 16 << 32) * (1 << 12))
 #: The same for frequency f: f << 47.
 CEILING_SHIFT = np.uint64(47)
-
-
-def kernel(function: Any) -> Any:
-    """Compile when first called, and keep the machine code on disk; without it where no folder can be written."""
-    try:
-        return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # numba: no locator available
-        return njit(nogil=True)(function)
 
 
 def high_product(a: Any, b: Any) -> Any:

@@ -42,8 +42,10 @@ class CdfTables:
             raise UnsupportedModel(f"the CDF tables are not valid: {problem}")
 
     def _problem(self) -> str | None:
-        if any(array.dtype != np.int32 or array.ndim != 1 for array in (self.cdf, self.lengths, self.offsets)):
-            return "an array is not int32 with one dimension"
+        for name in ("cdf", "lengths", "offsets"):
+            array = getattr(self, name)
+            if array.dtype != np.int32 or array.ndim != 1:
+                return f"{name}: {array.dtype} with {array.ndim} dimensions, where int32 with one dimension is needed"
         if not 0 < len(self.lengths) == len(self.offsets) <= MAX_ROWS:
             return f"{len(self.lengths)} lengths, {len(self.offsets)} offsets"
         if self.lengths.min() < 3 or int(self.lengths.sum(dtype=np.int64)) != len(self.cdf):

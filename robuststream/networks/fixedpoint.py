@@ -40,8 +40,29 @@ def slope_integer(slope: str) -> int:
 
 
 def quantise(x: Tensor, bits: int) -> Tensor:
-    """float32 to int64 at scale 2^-bits, halves upward: floor(x * 2^bits + 1/2)."""
+    """float32 to int64 at scale 2^-bits, halves upward: floor(x * 2^bits + 1/2). The caller has checked the values."""
     return torch.floor(x.double() * 2.0**bits + 0.5).to(torch.int64)
+
+
+def integers(name: str, x: Tensor, bits: int, limit: int = LIMIT) -> Tensor:
+    """As `quantise`, to int32, for numbers that nobody has checked: a cast would let them wrap.
+
+    Raises:
+        UnsupportedModel: naming the tensor: a value is not finite, or beyond `limit` at this scale.
+    """
+    check_finite(name, x)
+    most = float(x.double().abs().max()) if x.numel() else 0.0
+    if most * 2.0**bits > limit:
+        raise UnsupportedModel(f"{name}: holds a value of size {most:g}, beyond {limit * 2.0**-bits:g}")
+    return quantise(x, bits).to(torch.int32)
+
+
+def check_finite(name: str, x: Tensor) -> None:
+    """Raises UnsupportedModel, naming the tensor, where a value is not finite."""
+    wrong = x[~torch.isfinite(x)]
+    if len(wrong):
+        values = "/".join(sorted({str(float(value)) for value in wrong.flatten()[:100]}))
+        raise UnsupportedModel(f"{name}: {len(wrong)} of {x.numel()} values are not finite ({values})")
 
 
 @dataclass(frozen=True)

@@ -57,3 +57,9 @@ def elementwise(layer: Layer, inputs: list[Tensor]) -> Tensor:
     if layer.operation == "mul":
         return inputs[0] * inputs[1]
     return rearrange(layer, inputs)
+
+
+def noise(shape: tuple[int, ...]) -> Tensor:
+    """float32, the same whenever it is asked for: to see what a network makes of it."""
+    generator = torch.Generator("cpu").manual_seed(1)
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")

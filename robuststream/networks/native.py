@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robuststream.networks.fixedpoint import FRACTION_BITS, ONE
-from robuststream.networks.floating import FloatingNetwork
+from robuststream.networks.floating import FloatingNetwork, noise
 from robuststream.networks.graph import Layer, Network
 
 
@@ -30,19 +30,20 @@ class LiveNetwork:
     def __init__(self, name: str, module: nn.Module, channels: int) -> None:
         self.name = name
         self.module = module
-        outputs = self(torch.zeros((1, channels, 8, 8)))
+        outputs = self(torch.zeros((1, channels, 8, 8), dtype=torch.float32, device="cpu"))
         self.channels = channels, int(outputs.shape[1])
         scale = Fraction(int(outputs.shape[2]), 8)
         self.scale = scale.numerator, scale.denominator
 
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Tensor:
-        with torch.autocast("cpu", enabled=False):
+        # What the module makes for itself is made on the CPU as well.
+        with torch.autocast("cpu", enabled=False), torch.device("cpu"):
             return self.module(x.clone())  # type: ignore[no-any-return]
 
     def is_pointwise(self) -> bool:
         """Whether each output place hangs on the same place of the input and nothing else, as far as can be seen."""
-        x = torch.randn((1, self.channels[0], 3, 3), generator=torch.Generator().manual_seed(1))
+        x = noise((1, self.channels[0], 3, 3))
         whole, middle = self(x), self(x[:, :, 1:2, 1:2])
         return whole.shape[2:] == (3, 3) and torch.allclose(whole[:, :, 1:2, 1:2], middle, atol=1e-5)
 

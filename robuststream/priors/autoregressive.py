@@ -23,7 +23,8 @@ def wavefronts(height: int, width: int, reach: int) -> Sequence[Places]:
     slope = reach + 1
     steps = []
     for number in range(width + slope * (height - 1)):
-        rows = torch.arange(max(0, -(-(number - width + 1) // slope)), min(height - 1, number // slope) + 1)
+        first, last = max(0, -(-(number - width + 1) // slope)), min(height - 1, number // slope)
+        rows = torch.arange(first, last + 1, device="cpu")
         steps.append((rows, number - slope * rows))
     # No step is empty but where a tile is narrower than the slope.
     return [step for step in steps if len(step[0])]

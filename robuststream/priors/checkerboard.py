@@ -15,7 +15,7 @@ from robuststream.priors.context import Order, Places
 
 def _checkerboard(anchor_parity: int) -> Order:
     def steps(height: int, width: int, reach: int) -> Sequence[Places]:
-        parity = (torch.arange(height)[:, None] + torch.arange(width)) % 2
+        parity = (torch.arange(height, device="cpu")[:, None] + torch.arange(width, device="cpu")) % 2
         halves = [(parity == wanted).nonzero().unbind(1) for wanted in (anchor_parity, 1 - anchor_parity)]
         return [(rows, columns) for rows, columns in halves if len(rows)]
 

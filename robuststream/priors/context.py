@@ -79,10 +79,10 @@ class SpatialContext:
         reach = self._reach
         # Channels first, then tiles: places of all tiles so make one matrix for the pointwise networks.
         side = side.transpose(0, 1)
-        known = torch.zeros((self._channels, tiles, height + 2 * reach, width + 2 * reach), dtype=torch.float64)
+        known = _zeros(self._channels, tiles, height + 2 * reach, width + 2 * reach)
         for number, (rows, columns) in enumerate(self._order.steps(height, width, reach)):
             if number == 0 and self._order.first_is_blind:
-                context = torch.zeros((self._context_channels, tiles, len(rows)), dtype=torch.float64)
+                context = _zeros(self._context_channels, tiles, len(rows))
             else:
                 context = self._context(known, rows, columns)
             inputs = [side[:, :, rows, columns], context]
@@ -112,6 +112,10 @@ class SpatialContext:
         return context if self._bias is None else saturate(context + self._bias[:, None, None])
 
 
+def _zeros(*shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.float64, device="cpu")
+
+
 def _tiles_first(x: Tensor) -> Tensor:
     """(1, C, T, P) to (T, C, P)."""
     return x[0].transpose(0, 1)
@@ -132,7 +136,7 @@ def gathered(prediction: Network, order: Order) -> tuple[Network, Places]:
         for column in range(width)
         if order.sees(row - height // 2, column - width // 2)
     ]
-    rows, columns = torch.tensor(seen).unbind(1)
+    rows, columns = torch.tensor(seen, device="cpu").unbind(1)
     flat = weight[:, :, rows, columns].reshape(len(weight), -1, 1, 1)
     attributes = {**layer.attributes, "padding": 0}
     pointwise = replace(layer, attributes=attributes, tensors={**layer.tensors, "weight": flat})

@@ -41,5 +41,5 @@ class Factorized:
 def channel_rows(medians: Tensor, first_row: int, tiles: int, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Rows and medians of an entropy bottleneck: channel c uses row first_row + c. Both (T, C, h, w)."""
     shape = (tiles, len(medians), height, width)
-    rows = torch.arange(first_row, first_row + len(medians))[None, :, None, None].expand(shape)
+    rows = torch.arange(first_row, first_row + len(medians), device="cpu")[None, :, None, None].expand(shape)
     return rows, medians[None, :, None, None].expand(shape)

@@ -190,7 +190,9 @@ class TestShow:
         assert (done.code, done.out) == (1 if content in ("folder", None) else 2, b"")
         assert str(path) in done.error
         assert not (tmp_path / "out").exists()
-        assert not modelstore.model_folder().exists()
+        folder = modelstore.model_folder()
+        assert folder is not None
+        assert not folder.exists()
 
 
 class TestInstall:

@@ -348,15 +348,3 @@ def test_a_failed_tile_only_yields_zeros_and_holds_up_no_other():
     assert not decoded[1:3, 40:].any()
     assert decoder.complete().tolist() == [True, False, False, True]
     assert (decoder.status[1:3] == rans.TRUNCATED).all()
-
-
-def test_kernels_run_where_nothing_can_be_cached(monkeypatch):
-    """numba raises when it finds no folder to write to; then the kernels are compiled in every process."""
-
-    def no_cache(cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: ("compiled", function, options)
-
-    monkeypatch.setattr(rans, "njit", no_cache)
-    assert rans.kernel(len) == ("compiled", len, {"nogil": True})
