@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from robuststream.codec import DEFAULT_TILE, decode_batch, encode_batch
+from robuststream.codec import decode_batch, encode_batch
 from robuststream.errors import DamagedStream, ImageError
 from robuststream.model import Model
+from robuststream.settings import DEFAULT_TILE
 
 
 class RobustCodec(nn.Module):
