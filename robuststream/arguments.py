@@ -38,5 +38,5 @@ def thousandths(name: str, value: Any, most: int) -> int:
 
 
 def _is_truth(value: Any) -> bool:
-    """NumPy's truth values still count as numbers, and say that they soon will not."""
-    return type(value).__name__ in ("bool", "bool_")
+    """Truth values of most libraries count as numbers."""
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")).removeprefix("torch.") == "bool"

@@ -32,11 +32,9 @@ def read_source(source: Source) -> bytes:
         OSError: the path or file cannot be read.
         TypeError: it is no source.
     """
-    if isinstance(source, bytes):
-        return source
     buffer = in_memory(source)
     if buffer is not None:
-        return memoryview(buffer).tobytes()
+        return buffer if isinstance(buffer, bytes) else memoryview(buffer).tobytes()
     if isinstance(source, (str, os.PathLike)):
         with open_path(source) as file:
             return read_file(file)
@@ -59,6 +57,10 @@ def in_memory(source: Any) -> Buffer | None:
     Raises:
         TypeError: memory, but no row of bytes.
     """
+    if isinstance(source, (str, os.PathLike)):  # NumPy's texts are memory as well
+        return None
+    if isinstance(source, bytes):
+        return bytes(source)  # those of NumPy's own type are no row
     # A tensor has no buffer protocol; there is none where torch was never imported.
     tensor_type = getattr(sys.modules.get("torch"), "Tensor", None)
     if tensor_type is not None and isinstance(source, tensor_type):

@@ -76,6 +76,7 @@ def mapped(data: bytes) -> mmap.mmap:
 SOURCES: dict[str, Callable[[bytes], Any]] = {
     "bytes": lambda data: data,
     "bytearray": bytearray,
+    "numpy.bytes_": np.bytes_,
     "memoryview": memoryview,
     "every second byte": lambda data: memoryview(b"".join(bytes((byte, 0)) for byte in data))[::2],
     "signed bytes": lambda data: memoryview(data).cast("b"),
@@ -102,7 +103,7 @@ def test_every_source_by_every_call(source: str, call: str) -> None:
 def test_paths(call: str, tmp_path: Path) -> None:
     path = tmp_path / "ä b.robs"
     path.write_bytes(DATA)
-    for source in (path, str(path)):
+    for source in (path, str(path), np.str_(path)):
         assert CALLS[call](source) == CALLS[call](DATA)
 
 
