@@ -83,8 +83,8 @@ def refuse_single(items: Any, what: str) -> None:
 
 def _without_frames(error: Failure) -> Failure:
     """Frames hold all that the work was done with, and what is kept need not keep that."""
-    link: BaseException | None = error
-    while link is not None:
+    links: list[BaseException] = [error]
+    for link in links:
         link.__traceback__ = None
-        link = link.__cause__ or link.__context__
+        links += {other for other in (link.__cause__, link.__context__) if other is not None} - set(links)
     return error

@@ -156,7 +156,8 @@ class _Seeking(Positional):
 
     def state(self) -> object:
         try:
-            return _written(self._file.fileno())
+            with self._lock:
+                return _written(self._file.fileno())
         except (AttributeError, OSError, ValueError, NotImplementedError):
             return None
 

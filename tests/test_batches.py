@@ -189,13 +189,26 @@ def test_errors_that_are_kept_keep_nothing_else() -> None:
         *rs.encode_batch([IMAGES[0], image], model(), tile=64, on_error="return"),
     ]
     for number in (1, 3):
-        error: BaseException | None = outs[number]  # type: ignore[assignment]
-        while error is not None:
-            assert error.__traceback__ is None
-            error = error.__cause__ or error.__context__
+        assert outs[number].__traceback__ is outs[number].__cause__ is outs[number].__context__ is None  # type: ignore[union-attr]
     del source
     gc.collect()
     assert gone() is None
+
+
+def test_what_led_to_a_kept_error_is_kept_without_its_frames() -> None:
+    class Broken(io.BytesIO):
+        def read(self, *size: Any) -> bytes:
+            try:
+                raise KeyError("first")
+            except KeyError as error:
+                failure = OSError(5, "Input/output error")
+                error.__context__ = failure
+                raise failure from error
+
+    (error,) = rs.decode_batch([Broken()], model(), on_error="return")
+    assert isinstance(error, OSError)
+    assert isinstance(error.__cause__, KeyError)
+    assert error.__traceback__ is error.__cause__.__traceback__ is None
 
 
 # --- Many, from anything ---------------------------------------------------------------------------------------------

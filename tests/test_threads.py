@@ -1,7 +1,9 @@
 """Threads and forked processes: what each gets is what one alone gets."""
+# ruff: noqa: SIM115 - files are given as they are to what is tested
 
 from __future__ import annotations
 
+import gzip
 import io
 import mmap
 import os
@@ -91,15 +93,17 @@ SOURCES: dict[str, Callable[[Path], Any]] = {
     "FileIO": lambda path: path.open("rb", buffering=0),
     "slow": lambda path: Slow(path.read_bytes()),
     "unseekable": lambda path: Unseekable(path.read_bytes()),
-    "temporary": lambda path: _temporary(path.read_bytes()),
+    "temporary": lambda path: written(tempfile.NamedTemporaryFile(), path.read_bytes()),
+    "spooled": lambda path: written(tempfile.SpooledTemporaryFile(), path.read_bytes()),
+    # Its descriptor is that of the compressed file.
+    "gzip": lambda path: gzip.open(written((path.parent / "a.gz").open("w+b"), gzip.compress(path.read_bytes()))),
 }
 
 
-def _temporary(data: bytes) -> IO[bytes]:
-    file = tempfile.NamedTemporaryFile()  # noqa: SIM115
+def written(file: Any, data: bytes) -> IO[bytes]:
     file.write(data)
     file.seek(0)
-    return file  # type: ignore[return-value]
+    return file  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +205,14 @@ def test_any_part_of_any_source(path: Path, source: str) -> None:
     reader.close()
     with pytest.raises(ValueError, match="closed"):
         reader.read(0, 1)
+
+
+def test_reads_that_give_less_are_completed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda descriptor, size, at: pread(descriptor, min(size, 7), at))
+    reader = positional(path)
+    assert (reader.read(3, 1000), reader.read(0)) == (DATA[3:1003], DATA)
+    reader.close()
 
 
 @pytest.mark.parametrize("source", ["BytesIO", "open", "FileIO", "slow"])
