@@ -25,20 +25,21 @@ from robuststream.errors import (
     NotARobustStream,
     PictureWarning,
     RobustStreamError,
+    StreamChanged,
     UnsupportedModel,
     UnsupportedVersion,
 )
 
 if TYPE_CHECKING:
-    import os
-
     from robuststream import compressai
     from robuststream.codec import Decoded, decode, decode_batch, encode, encode_batch, repair, verify
+    from robuststream.container.repair import Restored
     from robuststream.container.report import StreamReport
     from robuststream.freezing import freeze, freeze_checkpoint
     from robuststream.model import Model
     from robuststream.modelstore import load_model
     from robuststream.region import DecodedRegion, RegionReport, StreamFile, open
+    from robuststream.sources import Source
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,7 @@ _LAZY = {
     "encode_batch": "robuststream.codec",
     "repair": "robuststream.codec",
     "verify": "robuststream.codec",
+    "Restored": "robuststream.container.repair",
     "StreamReport": "robuststream.container.report",
     "freeze": "robuststream.freezing",
     "freeze_checkpoint": "robuststream.freezing",
@@ -62,13 +64,14 @@ _LAZY = {
 }
 
 
-def inspect(data: bytes | bytearray | memoryview | str | os.PathLike[str]) -> StreamReport:
+def inspect(data: Source) -> StreamReport:
     """What a stream holds and what is wrong with it, from its container alone; imports no torch.
 
     Args:
-        data: the stream, or a path to it.
+        data: the stream, as `decode` takes it.
 
     Raises:
+        OSError: the path or file cannot be read. TypeError: `data` is no source.
         NotARobustStream, DamagedStream, UnsupportedVersion: no header can be read.
     """
     from robuststream.container.reader import read_stream
@@ -85,6 +88,10 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_LAZY[name]), name)
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 __all__ = [
     "ContextDesync",
     "DamageWarning",
@@ -99,7 +106,9 @@ __all__ = [
     "NotARobustStream",
     "PictureWarning",
     "RegionReport",
+    "Restored",
     "RobustStreamError",
+    "StreamChanged",
     "StreamFile",
     "StreamReport",
     "UnsupportedModel",

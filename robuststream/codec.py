@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import logging
-import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from robuststream.arguments import whole_number
+from robuststream.batches import Batch, Failure, OnError, refuse_single
 from robuststream.checks import check_padded_size, check_size, fitting
 from robuststream.concealment import fill_missing, pixel_mask
-from robuststream.container.packets import MAX_PARITY, MAX_PIXELS, MAX_TILE, MAX_Y_CHECKPOINTS, Header, Mode
-from robuststream.container.parity import require_raptorq
+from robuststream.container.packets import MAX_PIXELS, Header, Metadata, Mode
 from robuststream.container.reader import read_restored
 from robuststream.container.repair import Restored, restore
-from robuststream.container.report import PROVEN, Finding, Outcome, Rule, StreamReport
+from robuststream.container.report import PROVEN, StreamReport
 from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
-from robuststream.errors import (
-    ContextDesync,
-    DamagedStream,
-    DamageWarning,
-    RobustStreamError,
-)
+from robuststream.errors import warn_of_damage
 from robuststream.latents import DecodedLatents, decode_all, decode_latents, encode_all
 from robuststream.model import Model
 from robuststream.modelstore import load_model
 from robuststream.picture.io import read_picture, to_image
+from robuststream.refusals import damage, refuse_empty, refuse_nothing
+from robuststream.settings import CHECKPOINTS, DEFAULT_TILE, Settings
 from robuststream.sources import Source, read_lender, read_source
 from robuststream.tiling import Grid
 from robuststream.transforms import analyse, synthesise, to_bytes
@@ -41,10 +37,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 log = logging.getLogger(__name__)
-
-DEFAULT_TILE = 256
-#: Inside y, of each tile: 6 bytes, for 2 dB in a tile that is hit, against one of 2 bytes.
-CHECKPOINTS = 3
 
 
 def encode(
@@ -86,10 +78,10 @@ def encode(
         ImageError: the picture cannot be read or is of a kind that cannot be coded.
         UnsupportedModel: exact mode for a model that has modules without an exact form.
         ImportError: parity without the package `raptorq`.
-        ValueError: `tile`, `mode`, `quality`, `parity` or `checkpoints` is not possible.
+        ValueError: `tile`, `mode`, `quality`, `parity`, `checkpoints` or `max_pixels` is not possible, or no number.
     """
-    return encode_batch(
-        [image],
+    model = model or load_model()
+    settings = Settings.of(
         model,
         tile=tile,
         mode=mode,
@@ -97,11 +89,15 @@ def encode(
         parity=parity,
         checkpoints=checkpoints,
         max_pixels=max_pixels,
-    )[0]
+    )
+    batch = Batch[bytes](single=True)
+    _encode([image], model, settings, batch)
+    return batch.done[0]
 
 
+@overload
 def encode_batch(
-    images: Sequence[Any],
+    images: Iterable[Any],
     model: Model | None = None,
     *,
     tile: int = DEFAULT_TILE,
@@ -110,55 +106,94 @@ def encode_batch(
     parity: float = 0.0,
     checkpoints: int = CHECKPOINTS,
     max_pixels: int = MAX_PIXELS,
-) -> list[bytes]:
+    on_error: Literal["raise"] = "raise",
+) -> list[bytes]: ...
+
+
+@overload
+def encode_batch(
+    images: Iterable[Any],
+    model: Model | None = None,
+    *,
+    tile: int = DEFAULT_TILE,
+    mode: str = "exact",
+    quality: int | None = None,
+    parity: float = 0.0,
+    checkpoints: int = CHECKPOINTS,
+    max_pixels: int = MAX_PIXELS,
+    on_error: OnError,
+) -> list[bytes | Failure]: ...
+
+
+def encode_batch(
+    images: Iterable[Any],
+    model: Model | None = None,
+    *,
+    tile: int = DEFAULT_TILE,
+    mode: str = "exact",
+    quality: int | None = None,
+    parity: float = 0.0,
+    checkpoints: int = CHECKPOINTS,
+    max_pixels: int = MAX_PIXELS,
+    on_error: OnError = "raise",
+) -> list[bytes] | list[bytes | Failure]:
     """Encode pictures into streams, one each, with their tiles coded together: faster, and in exact mode the same
-    bytes as one by one. Memory for all of them at once is needed. Arguments and errors as for `encode`.
+    bytes as one by one. Memory for the latents of all of them is needed.
+
+    Other arguments and errors as for `encode`.
+
+    Args:
+        images: a list, a generator, ...; of a generator's pictures one at a time is held.
+        on_error: "raise": the first picture that cannot be encoded ends it. "return": its error, a RobustStreamError or
+            OSError, stands in the place of its stream, and all others are encoded.
     """
+    refuse_single(images, "pictures")
     model = model or load_model()
-    modes = {member.name.lower(): member for member in Mode}
-    if not isinstance(mode, str) or mode not in modes:
-        raise ValueError(f"mode {mode!r} is not known: use 'exact' or 'native'")
-    if not isinstance(tile, int) or not 0 < tile <= MAX_TILE or tile % model.factor:
-        factor = f"{model.factor}, the model's downsampling factor"
-        raise ValueError(f"tile {tile} is not a positive multiple of {factor}, up to {MAX_TILE}")
-    quality = model.qualities // 2 if quality is None else quality
-    if not isinstance(quality, int) or not 0 <= quality < model.qualities:
-        raise ValueError(f"quality {quality} is not one of the model's: 0 to {model.qualities - 1}")
-    if not 0 <= parity <= MAX_PARITY:
-        raise ValueError(f"parity {parity} is not between 0 and {MAX_PARITY}")
-    if parity:
-        require_raptorq()
-    if not isinstance(checkpoints, int) or not 0 <= checkpoints <= MAX_Y_CHECKPOINTS:
-        raise ValueError(f"checkpoints {checkpoints} are not 0 to {MAX_Y_CHECKPOINTS}")
-    model.prior_for(modes[mode])
-    headers, metadata, latents = [], [], []
+    settings = Settings.of(
+        model,
+        tile=tile,
+        mode=mode,
+        quality=quality,
+        parity=parity,
+        checkpoints=checkpoints,
+        max_pixels=max_pixels,
+    )
+    batch = Batch[bytes](on_error)
+    _encode(images, model, settings, batch)
+    return batch.results()
+
+
+def _encode(images: Iterable[Any], model: Model, settings: Settings, batch: Batch[bytes]) -> None:
+    heads: dict[int, tuple[Header, Metadata]] = {}
+    latents: dict[int, tuple[Tensor, Grid]] = {}
     for number, image in enumerate(images):
-        with _about(number, len(images)):
-            picture = read_picture(image, max_pixels)
+        with batch.item(number):
+            picture = read_picture(image, settings.max_pixels)
             height, width = picture.pixels.shape[1:]
-            check_size(width, height, max_pixels)
-            grid = Grid(width, height, tile, model.latent_stride, model.factor)
-            check_padded_size(grid, max_pixels)
-            latents.append((analyse(picture.pixels, model, grid), grid))
-        metadata.append(picture.metadata)
-        headers.append(
-            Header(
+            check_size(width, height, settings.max_pixels)
+            grid = Grid(width, height, settings.tile, model.latent_stride, model.factor)
+            check_padded_size(grid, settings.max_pixels)
+            latents[number] = analyse(picture.pixels, model, grid), grid
+            header = Header(
                 width=width,
                 height=height,
-                tile=tile,
+                tile=settings.tile,
                 parameters_digest=model.parameters_digest,
                 synthesis_digest=model.synthesis_digest,
-                mode=modes[mode],
+                mode=settings.mode,
                 colour=picture.colour,
                 checkpoints=model.prior.checkpoints,
-                quality=quality,
-                y_checkpoints=checkpoints,
-                parity=math.ceil(1000 * parity),
+                quality=settings.quality,
+                y_checkpoints=settings.checkpoints,
+                parity=settings.parity,
                 model_name=model.name,
             )
-        )
-    coded = encode_all(latents, model, mode=modes[mode], quality=quality)
-    return [write_stream(*parts) for parts in zip(headers, coded, metadata, strict=True)]
+            heads[number] = header, picture.metadata
+    code = partial(encode_all, model=model, mode=settings.mode, quality=settings.quality)
+    for number, tiles in batch.together(latents, code).items():
+        with batch.item(number):
+            header, metadata = heads[number]
+            batch.done[number] = write_stream(header, tiles, metadata)
 
 
 @dataclass(frozen=True)
@@ -196,7 +231,8 @@ def decode(
     A decode whose latents are not all proven also emits a DamageWarning and a log record.
 
     Args:
-        data: the stream: bytes, a path, or a binary file.
+        data: the stream: a path, bytes or anything else with the buffer protocol, a uint8 tensor (N,), or a binary
+            file from where it stands.
         model: the model that encoded it; found by the digest in the stream when None.
         strict: raise instead of concealing.
         max_pixels: larger declared pictures are refused before anything is allocated.
@@ -205,62 +241,90 @@ def decode(
             header too, they are `unproven`: size and place are the other stream's. (spec/format.md, section 10.2)
 
     Raises:
-        NotARobustStream, UnsupportedVersion: it cannot be read at all.
+        OSError: the path or file cannot be read. TypeError: `data` is no source.
+        NotARobustStream, UnsupportedVersion: it is no stream of this format.
         DamagedStream: no header or no tile survived, or the borrowed header does not fit; with `strict`, anything is
             wrong or missing.
         ContextDesync: with `strict`, the entropy parameters differ from the encoder's.
         ModelNotFound, ModelMismatch: no model, or the wrong one.
         ImageError: the declared picture is too large.
     """
-    opened = _open(data, model, max_pixels, read_lender(header_from))
-    return _picture(opened, decode_latents(*opened), strict)
+    stream, model, grid = _open(data, model, whole_number("max_pixels", max_pixels), read_lender(header_from))
+    return decode_stream(stream, model, grid, strict)
 
 
+def decode_stream(stream: Stream, model: Model, grid: Grid, strict: bool) -> Decoded:
+    """As `decode`, of what the container's reader found; its declared size and model are checked."""
+    refuse_empty(stream)
+    return _picture(stream, decode_latents(stream, model, grid), model, grid, strict)
+
+
+@overload
 def decode_batch(
-    streams: Sequence[Source],
+    streams: Iterable[Source],
     model: Model | None = None,
     *,
     strict: bool = False,
     max_pixels: int = MAX_PIXELS,
     header_from: Source | None = None,
-) -> list[Decoded]:
+    on_error: Literal["raise"] = "raise",
+) -> list[Decoded]: ...
+
+
+@overload
+def decode_batch(
+    streams: Iterable[Source],
+    model: Model | None = None,
+    *,
+    strict: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    header_from: Source | None = None,
+    on_error: OnError,
+) -> list[Decoded | Failure]: ...
+
+
+def decode_batch(
+    streams: Iterable[Source],
+    model: Model | None = None,
+    *,
+    strict: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    header_from: Source | None = None,
+    on_error: OnError = "raise",
+) -> list[Decoded] | list[Decoded | Failure]:
     """Decode streams with their tiles decoded together: faster, and with the latents that `decode` gives each.
 
-    Arguments and errors as for `decode`; the first stream that cannot be decoded ends it.
+    Other arguments and errors as for `decode`.
+
+    Args:
+        streams: a list, a generator, ...
+        on_error: "raise": the first stream that cannot be decoded ends it. "return": its error, a RobustStreamError or
+            OSError, stands in the place of its picture, and all others are decoded.
     """
-    opened = []
+    refuse_single(streams, "streams")
+    max_pixels = whole_number("max_pixels", max_pixels)
+    batch = Batch[Decoded](on_error)
     lender = read_lender(header_from)
+    opened: dict[int, tuple[Stream, Model, Grid]] = {}
     for number, data in enumerate(streams):
-        with _about(number, len(streams)):
-            opened.append(_open(data, model, max_pixels, lender))
-    together: dict[tuple[Model, Mode, int], list[int]] = {}
-    for number, (stream, its_model, _) in enumerate(opened):
-        together.setdefault((its_model, stream.header.mode, stream.header.quality), []).append(number)
+        with batch.item(number):
+            opened[number] = _open(data, model, max_pixels, lender)
+    alike: dict[tuple[Model, Mode, int], dict[int, tuple[Stream, Grid]]] = {}
+    for number, (stream, its_model, grid) in opened.items():
+        key = its_model, stream.header.mode, stream.header.quality
+        alike.setdefault(key, {})[number] = stream, grid
     decoded: dict[int, DecodedLatents] = {}
-    for (its_model, _, _), numbers in together.items():
-        latents = decode_all([(opened[number][0], opened[number][2]) for number in numbers], its_model)
-        decoded |= dict(zip(numbers, latents, strict=True))
-    pictures = []
-    for number in range(len(opened)):
-        with _about(number, len(opened)):
-            pictures.append(_picture(opened[number], decoded[number], strict))
-    return pictures
+    for (its_model, _, _), items in alike.items():
+        decoded |= batch.together(items, partial(decode_all, model=its_model))
+    for number in sorted(decoded):
+        stream, its_model, grid = opened[number]
+        with batch.item(number):
+            batch.done[number] = _picture(stream, decoded[number], its_model, grid, strict)
+    return batch.results()
 
 
-@contextmanager
-def _about(number: int, count: int) -> Iterator[None]:
-    """Errors inside say which picture of a batch they are about."""
-    try:
-        yield
-    except RobustStreamError as error:
-        if count == 1:
-            raise
-        raise type(error)(f"picture {number}: {error}") from error
-
-
-def _picture(opened: tuple[Stream, Model, Grid], decoded: DecodedLatents, strict: bool) -> Decoded:
+def _picture(stream: Stream, decoded: DecodedLatents, model: Model, grid: Grid, strict: bool) -> Decoded:
     """From latents to pixels, saying what is lost."""
-    stream, model, grid = opened
     report = decoded.report
     refuse_nothing(stream, report)
     if strict and not (report.intact and report.verified):
@@ -270,7 +334,7 @@ def _picture(opened: tuple[Stream, Model, Grid], decoded: DecodedLatents, strict
         lost = [index for index, outcome in outcomes.items() if outcome not in PROVEN]
         message = f"{len(lost)} of {grid.tiles} tiles are not exact ({report.findings[0]})"
         log.warning("%s", message)
-        warnings.warn(message, DamageWarning, stacklevel=3)
+        warn_of_damage(message)
     fill_missing(decoded.latents, grid, outcomes)
     tensor = synthesise(decoded.latents, model, grid)
     pixels = to_bytes(tensor)
@@ -290,7 +354,7 @@ def verify(
 
     Arguments and errors as for `decode`.
     """
-    opened = _open(data, model, max_pixels, read_lender(header_from))
+    opened = _open(data, model, whole_number("max_pixels", max_pixels), read_lender(header_from))
     report = decode_latents(*opened).report
     refuse_nothing(opened[0], report)
     return report
@@ -300,7 +364,7 @@ def repair(*copies: Source, header_from: Source | None = None) -> Restored:
     """Put a damaged stream together again: from parity, and from what other damaged copies of it still have.
 
     Args:
-        copies: one or more, each as bytes, a path or a binary file; the first HEADER says which stream is meant.
+        copies: one or more, each as `decode` takes it; the first HEADER says which stream is meant.
         header_from: another stream of the same series, whose header is tried where every HEADER is gone. It is taken
             only where the stream then is `whole`, which proves it.
 
@@ -308,7 +372,8 @@ def repair(*copies: Source, header_from: Source | None = None) -> Restored:
         The stream, `whole` where it is what was written byte for byte, and else what is `missing`.
 
     Raises:
-        NotARobustStream, UnsupportedVersion, DamagedStream: as `decode`; no header can be had, or none is proven.
+        OSError, TypeError, NotARobustStream, UnsupportedVersion: as `decode`.
+        DamagedStream: no header can be had, or none is proven.
         ImportError: parity is needed, and the package `raptorq` is not there.
         ValueError: no copy.
     """
@@ -321,30 +386,5 @@ def _open(data: Source, model: Model | None, max_pixels: int, lender: Stream | N
     """Read the container, check the declared size, find the model and see that it is the right one."""
     stream = read_restored(read_source(data), lender)
     model, grid = fitting(stream.header, model, max_pixels)
-    if not stream.tiles and not stream.salvaged and not stream.candidates:
-        raise _nothing_left(stream)
+    refuse_empty(stream)
     return stream, model, grid
-
-
-def refuse_nothing(stream: Stream, report: StreamReport) -> None:
-    """Bits were put right in the only tiles there are, or a header is borrowed, and no decode proves any of them."""
-    borrowed = any(finding.rule == Rule.HEADER_BORROWED for finding in report.findings)
-    guessed = borrowed or not (stream.tiles or stream.salvaged)
-    if guessed and all(tile.outcome == Outcome.MISSING for tile in report.tiles):
-        raise _nothing_left(stream)
-
-
-def _nothing_left(stream: Stream) -> DamagedStream:
-    return DamagedStream(f"none of the {stream.header.tiles} tiles survived ({stream.report.findings[0]})")
-
-
-def damage(findings: Sequence[Finding], left_out: int = 0) -> RobustStreamError:
-    """What a strict decode raises where something is wrong or missing."""
-    for finding in findings:
-        if finding.rule == Rule.DESYNC:
-            return ContextDesync(
-                f"tile {finding.tile}: the entropy parameters differ from those the encoder used, so this machine or "
-                "model does not compute what the encoder's did; decode without strict to conceal the tile"
-            )
-    more = len(findings) + left_out - 1
-    return DamagedStream(f"{findings[0]}" + (f" (and {more} more findings)" if more else ""))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 
 class RobustStreamError(Exception):
     """Root of all errors this package raises on purpose.
@@ -55,6 +58,12 @@ class UnsupportedModel(RobustStreamError):  # noqa: N818
     """A network cannot be frozen, or a model file is not valid."""
 
 
+class StreamChanged(RobustStreamError):  # noqa: N818
+    """An open file no longer holds the stream that was opened: somebody wrote to it."""
+
+    exit_code = 2
+
+
 class ImageError(RobustStreamError):
     """A picture cannot be read, written, or coded."""
 
@@ -65,6 +74,14 @@ class DamageWarning(UserWarning):
 
 class PictureWarning(UserWarning):
     """Emitted where a stream, or the file a picture is written to, does not carry all that the picture says."""
+
+
+def warn_of_damage(message: str) -> None:
+    """Emit a DamageWarning that names the line outside this package which asked for the decode."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("robuststream."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, DamageWarning, stacklevel=level)
 
 
 def first_line(error: object) -> str:

@@ -6,23 +6,22 @@ checked when it is opened, and each region then costs its tiles. torch is import
 
 from __future__ import annotations
 
-import io
-import os
-import warnings
+import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, NoReturn, overload
 
+from robuststream.arguments import whole_number
 from robuststream.checks import check_size, fitting
 from robuststream.container.access import read_front, read_tiles
 from robuststream.container.packets import MAX_PIXELS, Colour, Header, Metadata
 from robuststream.container.reader import read_restored
 from robuststream.container.report import PROVEN, Finding, Outcome, StreamReport, TileReport
 from robuststream.container.stream import Stream
-from robuststream.errors import DamageWarning
-from robuststream.sources import Source, read_lender, read_source
+from robuststream.errors import NotARobustStream, StreamChanged, warn_of_damage
+from robuststream.positional import positional
+from robuststream.refusals import damage, refuse_nothing
+from robuststream.sources import Source, read_lender
 from robuststream.tiling import Box, Grid
 
 if TYPE_CHECKING:
@@ -48,17 +47,19 @@ def open(
             out = stream.decode(region=(left, top, right, bottom))
 
     Args:
-        source: the stream: a path, a binary file (from where it stands; best one that can seek), or bytes.
+        source: the stream: a path, bytes (or what else has the buffer protocol, and uint8 tensors), or a binary file
+            from where it stands. One that cannot seek is read to its end at once.
         model: the model that encoded it; found by the digest in the stream, at the first decode, when None.
         max_pixels: larger declared pictures are refused.
         header_from: another stream of the same series, as `robuststream.decode` takes it.
 
     Raises:
         OSError: it cannot be read.
+        TypeError: it is no source.
         NotARobustStream, UnsupportedVersion, DamagedStream: no header can be read, or the borrowed one does not fit.
         ImageError: the declared picture is too large.
     """
-    return StreamFile(source, model, max_pixels, None if header_from is None else read_source(header_from))
+    return StreamFile(source, model, max_pixels, read_lender(header_from))
 
 
 class StreamFile:
@@ -66,6 +67,12 @@ class StreamFile:
 
     Only HEADER, METADATA and INDEX are read at first. Where these are damaged the whole file is read at once, and what
     `decode` could use of it counts.
+
+    Any number of threads may use one, and processes forked from the one that opened it, if it has not run torch (see
+    spec/guide/threads.md). Files of other classes than Python's own `open` gives are not for several processes.
+
+    Where the file is written to while it is open, what was opened is decoded or StreamChanged raised: never another
+    stream's pixels. A file that was removed or renamed stays readable, where the system keeps it.
 
     Attributes:
         size: width and height in pixels.
@@ -75,16 +82,20 @@ class StreamFile:
         metadata: ICC profile, EXIF and XMP, byte for byte.
     """
 
-    def __init__(self, source: Source, model: Model | None, max_pixels: int, header_from: bytes | None) -> None:
-        self._file, self._own = _opened(source)
+    def __init__(self, source: Source, model: Model | None, max_pixels: int, lender: Stream | None) -> None:
+        self._source = positional(source)
         try:
-            self._begin = self._file.tell()
+            self._written = self._source.state()
+            #: Around what is made once and kept. Nothing is kept where making it fails.
+            self._making = threading.RLock()
             self._model = model
-            self._header_from = header_from
-            self._lender = read_lender(header_from)
-            self._max_pixels = max_pixels
-            self._front = read_front(self._read)
-            stream = self._front.stream if self._front else self._whole
+            self._fitted: tuple[Model, Grid] | None = None
+            self._lender = lender
+            self._max_pixels = whole_number("max_pixels", max_pixels)
+            self._whole: Stream | None = None
+            self._filled: DecodedLatents | None = None
+            self._front = read_front(self._source.read)
+            stream = self._front.stream if self._front else self._all()
             self.header: Header = stream.header
             self.stream_id: str = stream.stream_id.hex()
             self.metadata: Metadata = stream.metadata
@@ -126,27 +137,25 @@ class StreamFile:
             DamagedStream: no tile survived; with `strict`, damage.
             ContextDesync: with `strict`, the entropy parameters differ from the encoder's.
             ModelNotFound, ModelMismatch: no model, or the wrong one.
+            StreamChanged: the file was written to since it was opened, and what was opened is gone.
             OSError: the file cannot be read.
         """
-        from robuststream import codec
-
         if region is None:
-            return codec.decode(
-                self._bytes(), self._model, strict=strict, max_pixels=self._max_pixels, header_from=self._header_from
-            )
+            from robuststream.codec import decode_stream
+
+            return decode_stream(self._all(), *self._fitting(), strict)
         out = self._decoded(self._box(region))
         if not out.report.verified:
             if strict:
-                raise codec.damage(out.report.findings)
+                raise damage(out.report.findings)
             lost = [tile for tile in out.report.tiles if tile.outcome not in PROVEN]
             count = f"{len(lost)} of the {len(out.report.tiles)} tiles of the region"
-            warnings.warn(f"{count} are not exact ({out.report.findings[0]})", DamageWarning, stacklevel=2)
+            warn_of_damage(f"{count} are not exact ({out.report.findings[0]})")
         return out
 
     def close(self) -> None:
-        """Close the file, if it was opened by its path."""
-        if self._own:
-            self._file.close()
+        """Read no more, and close the file, if it was opened by its path."""
+        self._source.close()
 
     def __enter__(self) -> StreamFile:
         return self
@@ -158,8 +167,15 @@ class StreamFile:
         width, height = self.size
         return f"<StreamFile {self.stream_id}, {width} x {height}, {self.mode}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an open stream cannot be pickled: pickle its path, and open it where it is used")
+
     def _box(self, region: Region) -> Box:
-        left, top, right, bottom = region
+        try:
+            left, top, right, bottom = (whole_number("a side", side) for side in region)
+        except (TypeError, ValueError):
+            message = f"region {region!r} is not four whole numbers: left, top, right, bottom"
+            raise ValueError(message) from None
         width, height = self.size
         if not (0 <= left < right <= width and 0 <= top < bottom <= height):
             raise ValueError(f"region {tuple(region)} is empty or not inside {width} x {height} pixels")
@@ -171,7 +187,7 @@ class StreamFile:
         from robuststream.transforms import synthesise, to_bytes
         from robuststream.windows import latents_below
 
-        model, grid = fitting(self.header, self._model, self._max_pixels)
+        model, grid = self._fitting()
         network = model.synthesis.network
         part = latents_below(network, pixels, grid.latents)
         decoded, container = self._latents(model, grid, part)
@@ -202,24 +218,38 @@ class StreamFile:
 
     # --- Reading ----------------------------------------------------------------------------------------------------
 
-    def _read(self, start: int, size: int) -> bytes:
-        self._file.seek(self._begin + start)
-        return self._file.read(size)
+    def _all(self) -> Stream:
+        """What all of the file gives, read once."""
+        with self._making:
+            if self._whole is None:
+                self._whole = self._read_all()
+            return self._whole
 
-    def _bytes(self) -> bytes:
-        return self._read(0, -1)
+    def _read_all(self) -> Stream:
+        data = self._source.read(0)
+        if self._source.state() != self._written:
+            self._refuse_other(f"it was written to since it was opened, and has {len(data)} bytes now")
+        try:
+            stream = read_restored(data, self._lender)
+        except NotARobustStream as error:
+            if self._front is not None:
+                self._refuse_other(str(error))
+            raise
+        if self._front is not None and stream.stream_id != self._front.stream.stream_id:
+            self._refuse_other(f"it holds stream {stream.stream_id.hex()} now")
+        return stream
 
-    @cached_property
-    def _whole(self) -> Stream:
-        return read_restored(self._bytes(), self._lender)
+    def _refuse_other(self, found: str) -> NoReturn:
+        what = f"stream {self._front.stream.stream_id.hex()}" if self._front else "the stream"
+        raise StreamChanged(f"{self._source.name}: {what} that was opened is gone, {found}: open it again")
 
     def _streams(self, tiles: Collection[int]) -> Iterator[tuple[Stream, bool]]:
         """What these tiles may be decoded from, and whether that is the whole file: the least that may do first."""
         if self._front is not None and len(tiles) < self.header.tiles:
-            stream = read_tiles(self._front, self._read, tiles)
+            stream = read_tiles(self._front, self._source.read, tiles)
             if stream is not None:
                 yield stream, False
-        yield self._whole, True
+        yield self._all(), True
 
     # --- Latents ----------------------------------------------------------------------------------------------------
 
@@ -233,21 +263,27 @@ class StreamFile:
                 if all(tile.outcome != Outcome.MISSING for tile in decoded.report.tiles):
                     return decoded, stream.report if whole else None
         # What is put in a missing tile's place hangs on all others.
-        filled = self._filled
-        return DecodedLatents(filled.latents[(slice(None), *part.slices())], filled.report), self._whole.report
+        filled = self._all_latents(model, grid)
+        return DecodedLatents(filled.latents[(slice(None), *part.slices())], filled.report), self._all().report
 
-    @cached_property
-    def _filled(self) -> DecodedLatents:
-        """All latents, with what `decode` puts in the place of missing ones."""
-        from robuststream import codec
+    def _all_latents(self, model: Model, grid: Grid) -> DecodedLatents:
+        """All latents, with what `decode` puts in the place of missing ones; decoded once."""
         from robuststream.concealment import fill_missing
         from robuststream.latents import decode_latents
 
-        model, grid = fitting(self.header, self._model, self._max_pixels)
-        decoded = decode_latents(self._whole, model, grid)
-        codec.refuse_nothing(self._whole, decoded.report)
-        fill_missing(decoded.latents, grid, decoded.report.outcomes())
-        return decoded
+        with self._making:
+            if self._filled is None:
+                decoded = decode_latents(self._all(), model, grid)
+                refuse_nothing(self._all(), decoded.report)
+                fill_missing(decoded.latents, grid, decoded.report.outcomes())
+                self._filled = decoded
+            return self._filled
+
+    def _fitting(self) -> tuple[Model, Grid]:
+        with self._making:
+            if self._fitted is None:
+                self._fitted = fitting(self.header, self._model, self._max_pixels)
+            return self._fitted
 
 
 @dataclass(frozen=True)
@@ -302,17 +338,3 @@ class DecodedRegion:
     latents: Tensor
     mask: npt.NDArray[np.uint8]
     report: RegionReport
-
-
-def _opened(source: Source) -> tuple[IO[bytes], bool]:
-    """A file that can seek, and whether it is ours to close."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return io.BytesIO(source), False
-    if isinstance(source, (str, os.PathLike)):
-        # Unbuffered: a buffer would read on behind each tile.
-        file: IO[bytes] = Path(source).open("rb", buffering=0)  # noqa: SIM115
-        if file.seekable():
-            return file, True
-        with file:
-            return io.BytesIO(file.read()), False
-    return (source, False) if source.seekable() else (io.BytesIO(source.read()), False)

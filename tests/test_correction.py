@@ -153,7 +153,7 @@ def stream() -> Stream:
 def with_candidates(stream: Stream, *candidates: Candidate) -> Stream:
     """Tile 0 is damaged, and may be one of these."""
     tiles = {index: tile for index, tile in stream.tiles.items() if index}
-    return replace(stream, tiles=tiles, corrected={0: candidates})
+    return replace(stream, tiles=tiles, candidates={0: candidates})
 
 
 def judged(stream: Stream) -> Outcome | None:
@@ -196,7 +196,7 @@ def test_a_refuted_tile_falls_back_to_its_z() -> None:
     assert set(stream.salvaged) == set(stream.candidates) == {0}
     wrong = tuple(replace(item, tile=replace(item.tile, digest=1)) for item in stream.candidates[0])
     decoded = decode_latents(
-        replace(stream, corrected={0: wrong}), small, Grid.of(stream.header, small.latent_stride, small.factor)
+        replace(stream, candidates={0: wrong}), small, Grid.of(stream.header, small.latent_stride, small.factor)
     )
     assert outcomes(decoded) == [Outcome.CONCEALED, Outcome.EXACT]
     # A candidate that fails is no finding of the tile, and says nothing of the machine.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import re
 import shlex
 import shutil
+import signal
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -18,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 
 import make_docs
 
+ROOT = Path(__file__).resolve().parent.parent
 GUIDE = Path("spec/guide")
 WRITTEN = sorted(path for path in GUIDE.glob("*.md") if path.name not in make_docs.PAGES)
 PAGES = [Path("README.md"), *sorted(GUIDE.glob("*.md"))]
@@ -25,6 +30,10 @@ PAGES = [Path("README.md"), *sorted(GUIDE.glob("*.md"))]
 SET_UP = ("make ", "pip install ")
 #: Needs a checkpoint of the reader's.
 NOT_RUN = ("robuststream freeze ",)
+#: In blocks that are whole programs.
+SCRIPT = '__name__ == "__main__"'
+#: Seconds after which a program does not end by itself.
+HANGS = 300
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -38,6 +47,22 @@ def commands(text: str) -> list[tuple[str, int]]:
     return [(line.split(" #")[0].strip(), 2 if "# exit code 2" in line else 0) for line in lines]
 
 
+def run_script(text: str) -> None:
+    """As a program of its own, which starts processes: with two threads of torch's, since with one none can hang."""
+    if "fork" in text and "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("needs fork")
+    Path("script.py").write_text(text)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "script.py"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            _, errors = process.communicate(timeout=HANGS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            pytest.fail(f"hangs: {text}")
+    assert process.returncode == 0, errors.decode()
+
+
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
 def test_what_a_page_shows_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(SAMPLE, tmp_path / "photo.png")
@@ -49,7 +74,10 @@ def test_what_a_page_shows_runs(page: Path, tmp_path: Path, monkeypatch: pytest.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if language == "python":
-                exec(text, names)
+                if SCRIPT in text:
+                    run_script(text)
+                else:
+                    exec(text, names)
                 continue
             for line, code in commands(text):
                 if not line.startswith(SET_UP):

@@ -8,9 +8,11 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from robuststream.codec import DEFAULT_TILE, decode_batch, encode_batch
+from robuststream.batches import Failure, OnError
+from robuststream.codec import decode_batch, encode_batch
 from robuststream.errors import DamagedStream, ImageError
 from robuststream.model import Model
+from robuststream.settings import DEFAULT_TILE
 
 
 class RobustCodec(nn.Module):
@@ -26,6 +28,8 @@ class RobustCodec(nn.Module):
         model: a frozen model. `to(device)` moves the transforms of this codec, not those of `model` itself.
         tile, mode, quality: as in `robuststream.encode`.
         strict: raise where a string is damaged; else conceal what is lost, with a DamageWarning.
+        on_error: "return" has one picture or string that fails not end the others: its error stands in the place of its
+            string, and its picture is NaN.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class RobustCodec(nn.Module):
         mode: str = "exact",
         quality: int | None = None,
         strict: bool = True,
+        on_error: OnError = "raise",
     ) -> None:
         super().__init__()
         self.model = model
@@ -43,6 +48,7 @@ class RobustCodec(nn.Module):
         self.mode = mode
         self.quality = quality
         self.strict = strict
+        self.on_error = on_error
         # Evaluation code asks a module's first parameter where the module is, and of which type.
         self.place = nn.Parameter(torch.empty(0, dtype=torch.float32, device=model.device), requires_grad=False)
 
@@ -61,14 +67,16 @@ class RobustCodec(nn.Module):
         if x.ndim != 4 or not len(x) or x.shape[1] != 3 or not x.is_floating_point():
             what = f"{tuple(x.shape)}, {x.dtype}".replace("torch.", "")
             raise ImageError(f"a tensor of shape {what}: float (B, 3, H, W) in [0, 1] is needed")
-        streams = encode_batch(list(x), self.model, tile=self.tile, mode=self.mode, quality=self.quality)
+        settings: dict[str, Any] = {"tile": self.tile, "mode": self.mode, "quality": self.quality}
+        streams = encode_batch(x, self.model, on_error=self.on_error, **settings)
         return {"strings": [streams], "shape": x.shape[2:]}
 
     def decompress(self, strings: Sequence[Sequence[bytes]], shape: Sequence[int]) -> dict[str, Tensor]:
         """Decode what `compress` returned.
 
         Returns:
-            `x_hat`, (B, 3, H, W) in [0, 1], on this module's device and of its floating type.
+            `x_hat`, (B, 3, H, W) in [0, 1], on this module's device and of its floating type; with `on_error="return"`
+            NaN where a string cannot be decoded, or `compress` gave an error for it.
 
         Raises:
             ValueError: `strings` is not a list of one list. Other errors are those of `robuststream.decode`, and
@@ -76,14 +84,20 @@ class RobustCodec(nn.Module):
         """
         if len(strings) != 1 or not strings[0]:
             raise ValueError(f"{len(strings)} lists of strings: one is needed, of the streams that compress returned")
-        pictures = [decoded.tensor for decoded in decode_batch(strings[0], self.model, strict=self.strict)]
-        for number, pixels in enumerate(pictures):
-            if pixels.shape[1:] != tuple(shape):
+        given = {number: string for number, string in enumerate(strings[0]) if not isinstance(string, Failure)}
+        decoded = decode_batch(given.values(), self.model, strict=self.strict, on_error=self.on_error)
+        pictures = torch.full((len(strings[0]), 3, *shape), torch.nan)
+        for number, picture in zip(given, decoded, strict=True):
+            if isinstance(picture, Failure):
+                continue
+            if picture.tensor.shape[1:] == tuple(shape):
+                pictures[number] = picture.tensor
+            elif self.on_error == "raise":
                 raise DamagedStream(
-                    f"picture {number}: the stream's size is {tuple(pixels.shape[1:])}, and {tuple(shape)} was asked "
-                    "for: string and shape do not belong together"
+                    f"picture {number}: the stream's size is {tuple(picture.tensor.shape[1:])}, and {tuple(shape)} was "
+                    "asked for: string and shape do not belong together"
                 )
-        return {"x_hat": torch.stack(pictures).to(self.place)}
+        return {"x_hat": pictures.to(self.place)}
 
     def update(self, scale_table: Tensor | None = None, force: bool = False, update_quantiles: bool = False) -> bool:
         """False, as from a CompressAI module that has its tables: a frozen model's do not change."""

@@ -66,18 +66,22 @@ def read_front(read: Read) -> Front | None:
 def read_tiles(front: Front, read: Read, wanted: Iterable[int]) -> Stream | None:
     """The stream as though these tiles alone were left of it.
 
-    None where one of them is not intact, not where the INDEX says, or contradicts the others, so that the file must be
-    scanned.
+    None where one of them is not intact, not where the INDEX says, another stream's, or contradicts the others, so that
+    the file must be scanned.
     """
     pieces = [front.data]
     for index in wanted:
         start = front.places[index]
         packet = _packet(read, start)
+        if packet is None:
+            return None
+        fields, raw = packet
         following = front.places[index + 1 : index + 2]
         # Tiles that overlap would be read again and again.
-        if packet is None or packet[0].number != index or (following and start + len(packet[1]) > following[0]):
+        overlaps = following and start + len(raw) > following[0]
+        if (fields.stream_id, fields.number) != (front.stream.stream_id, index) or overlaps:
             return None
-        pieces.append(packet[1])
+        pieces.append(raw)
     stream = _intact(b"".join(pieces))
     if stream is None or stream.tiles.keys() != set(wanted):
         return None
