@@ -19,7 +19,8 @@ from typing import Any
 import typer
 
 import robuststream as rs
-from robuststream import cli, compressai, faults, pillow
+from robuststream import compressai, faults, pillow
+from robuststream.cli import program
 
 GUIDE = Path(__file__).resolve().parents[1] / "spec" / "guide"
 NOTE = "<!-- Written by tools/make_docs.py: change the source, and run it again. -->\n"
@@ -128,7 +129,7 @@ def _markdown(docstring: str) -> str:
 
 
 def command_line() -> str:
-    root = typer.main.get_command(cli.app)
+    root = typer.main.get_command(program.app)
     parts = ["# Command line", NOTE, root.help or "", root.epilog or "", "\n".join(_described(root))]
     for name, command in _commands("robuststream", root):
         parts += [f"## {name}", command.help or "", "\n".join(_described(command))]

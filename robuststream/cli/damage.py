@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robuststream.cli.common import ForceOption, UsageError, check_output, read_input, write_output
+from robuststream.cli.common import ForceOption
+from robuststream.cli.places import (
+    UsageError,
+    as_output,
+    check_inputs,
+    check_output,
+    kind_of_file,
+    label,
+    read_input,
+    write_output,
+)
 
 if TYPE_CHECKING:
     from robuststream.faults import GilbertElliott
@@ -19,7 +30,7 @@ CHANNEL = "P R G B"
 
 def damage(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A stream, or any file; - is standard input.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The damaged copy; - is standard output.")],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="The damaged copy; - is standard output.")],
     seed: Annotated[int, typer.Option(min=0, help="The same seed does the same damage.")],
     drop_tiles: Annotated[int, typer.Option(metavar="N", min=0, help="Cut out N tiles.")] = 0,
     splice: Annotated[Path | None, typer.Option(metavar="FILE", help="Put packets of another stream in.")] = None,
@@ -84,7 +95,11 @@ def damage(
     }
     if not any(wanted.values()) and truncate is None:
         raise UsageError(f"say what damage: {', '.join(f'--{name}' for name in (*wanted, 'truncate'))}")
-    check_output(target, force)
+    output = as_output(target)
+    kind = kind_of_file(source)
+    check_inputs([source, splice])
+    # Any file may be damaged, into a file of any name; but not onto one of another kind.
+    check_output(output, force, replace(kind, suffixes=()) if kind else None, [source, splice])
     data = read_input(source)
     other = b"" if splice is None else read_input(splice)
 
@@ -125,8 +140,8 @@ def damage(
         if truncate is not None:
             data = faults.truncate(data, truncate)
     except ValueError as error:
-        raise UsageError(f"{source}: {error}") from error
-    write_output(target, data)
+        raise UsageError(f"{label(source)}: {error}") from error
+    write_output(output, data, force)
 
 
 def _channel(numbers: Channel) -> GilbertElliott:

@@ -12,22 +12,31 @@ from robuststream.cli.common import (
     DAMAGED,
     DEFAULT_PIXELS,
     FINE,
-    STANDARD,
     ForceOption,
     HeaderFromOption,
     ModelOption,
     OutDirOption,
     PixelsOption,
-    UsageError,
-    check_output,
+    check_model,
     each,
-    label,
     load,
     named,
-    pair_up,
-    read_input,
+    passing,
     read_lender,
     say,
+)
+from robuststream.cli.places import (
+    PICTURE,
+    STANDARD,
+    UsageError,
+    as_output,
+    check_input,
+    check_output,
+    label,
+    output_label,
+    pair_up,
+    read_input,
+    same_place,
     write_output,
 )
 from robuststream.container.report import PROVEN, Outcome
@@ -37,11 +46,12 @@ if TYPE_CHECKING:
 
     from robuststream.container.report import StreamReport
 
+#: Of pictures, by the name of their format; the names are extensions as well.
 EXTENSIONS = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tif": ".tif", "tiff": ".tif"}
 
 
 def decode(
-    paths: Annotated[list[Path], typer.Argument(metavar="IN... OUT", help="Streams, and the picture; - is a pipe.")],
+    paths: Annotated[list[str], typer.Argument(metavar="IN... OUT", help="Streams, and the picture; - is a pipe.")],
     out_dir: OutDirOption = None,
     model: ModelOption = None,
     format: Annotated[
@@ -49,7 +59,7 @@ def decode(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Write no picture when anything is damaged.")] = False,
     mask: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="Write a PNG that gives each pixel: 0 exact, 1 repaired, 2 concealed, 3 missing, 4 touched by a loss, "
             "5 unproven."
@@ -63,42 +73,51 @@ def decode(
     if format is not None and format.lower() not in EXTENSIONS:
         raise UsageError(f"--format {format} is not one of png, jpeg, webp, tiff")
     extension = EXTENSIONS[format.lower() if format else "png"]
-    if mask is not None:
-        if len(paths) - (out_dir is None) > 1:
-            raise UsageError("--mask takes one input at a time")
-        check_output(mask, force)
-    pairs = pair_up(paths, out_dir, extension, force)
-    if mask is not None:
-        _check_mask(mask, pairs[0][1])
+    if mask is not None and len(paths) - (out_dir is None) > 1:
+        raise UsageError("--mask takes one input at a time")
+    pairs = pair_up(paths, out_dir, extension, force, PICTURE, [model, header_from])
+    kinds = {target: extension[1:] if format else _format(target) for _, target in pairs.items}
+    mask_file = None if mask is None else as_output(mask)
+    if mask_file is not None:
+        ((source, target),) = pairs.items
+        if same_place([mask_file, target]):
+            raise UsageError(f"{output_label(mask_file)}: the mask would take the picture's place: name another")
+        check_output(mask_file, force, PICTURE, [source, model, header_from])
+    check_model(model)
+    ready, worst = passing(pairs.items, lambda pair: check_input(pair[0]))
+    if not ready:
+        raise typer.Exit(worst)
+    lender = read_lender(header_from)
+    pairs.make_folder()
 
     from robuststream import codec
-    from robuststream.images import picture_format
 
-    kinds = {target: extension[1:] if format or target == STANDARD else picture_format(target) for _, target in pairs}
     decoder = load(model)
-    lender = read_lender(header_from)
 
     def one(pair: tuple[Path, Path]) -> int:
         source, target = pair
         data = read_input(source)
         with named(source):
             decoded = codec.decode(data, decoder, strict=strict, max_pixels=max_pixels, header_from=lender)
-        write_output(target, _file(decoded.image, kinds[target]))
-        if mask is not None:
+        write_output(target, _file(decoded.image, kinds[target]), force)
+        if mask_file is not None:
             from PIL import Image
 
-            write_output(mask, _file(Image.fromarray(decoded.mask), "png"))
+            write_output(mask_file, _file(Image.fromarray(decoded.mask), "png"), force)
         return _verdict(source, decoded.report)
 
-    raise typer.Exit(each(pairs, one))
+    raise typer.Exit(max(worst, each(ready, one)))
 
 
-def _check_mask(mask: Path, target: Path) -> None:
-    """The mask must not take the picture's place, and its folder must be there before any work is done."""
-    if mask == target or (mask != STANDARD and target != STANDARD and mask.resolve() == target.resolve()):
-        raise UsageError(f"{label(mask)}: the mask would take the picture's place: give it a name of its own")
-    if mask != STANDARD and not mask.resolve().parent.is_dir():
-        raise UsageError(f"{mask}: its folder does not exist")
+def _format(target: Path) -> str:
+    """What a picture is written as where nobody says, by its extension; known before torch is imported."""
+    if target == STANDARD:
+        return "png"
+    suffix = target.suffix.lower()
+    if suffix[1:] not in EXTENSIONS:
+        names = ", ".join(f".{name}" for name in EXTENSIONS)
+        raise UsageError(f"{target}: {suffix or 'no extension'} names no format to write: use one of {names}")
+    return suffix[1:]
 
 
 def _file(image: Image, kind: str) -> bytes:

@@ -12,26 +12,22 @@ import typer
 from robuststream.cli.common import (
     DEFAULT_PIXELS,
     FINE,
-    STANDARD,
     ForceOption,
     ModelOption,
     OutDirOption,
     PixelsOption,
-    UsageError,
+    check_model,
     each,
     named,
-    pair_up,
-    read_input,
+    passing,
     require_parity,
-    write_output,
 )
+from robuststream.cli.places import STANDARD, STREAM, UsageError, check_input, pair_up, read_input, write_output
 from robuststream.container.packets import MAX_PARITY, MAX_TILE, MAX_Y_CHECKPOINTS
-
-SUFFIX = ".robs"
 
 
 def encode(
-    paths: Annotated[list[Path], typer.Argument(metavar="IN... OUT", help="Pictures, and the stream; - is a pipe.")],
+    paths: Annotated[list[str], typer.Argument(metavar="IN... OUT", help="Pictures, and the stream; - is a pipe.")],
     out_dir: OutDirOption = None,
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels; smaller ones lose less and cost more.")] = 256,
     mode: Annotated[
@@ -59,7 +55,12 @@ def encode(
         require_parity()
     if not 0 <= checkpoints <= MAX_Y_CHECKPOINTS:
         raise UsageError(f"--checkpoints {checkpoints} is not between 0 and {MAX_Y_CHECKPOINTS}")
-    pairs = pair_up(paths, out_dir, SUFFIX, force)
+    pairs = pair_up(paths, out_dir, STREAM.suffixes[0], force, STREAM, [model])
+    check_model(model)
+    ready, worst = passing(pairs.items, lambda pair: check_input(pair[0]))
+    if not ready:
+        raise typer.Exit(worst)
+    pairs.make_folder()
 
     from robuststream.codec import encode as encode_picture
     from robuststream.modelstore import load_model
@@ -86,10 +87,10 @@ def encode(
                 checkpoints=checkpoints,
                 max_pixels=max_pixels,
             )
-        write_output(target, data)
+        write_output(target, data, force)
         return FINE
 
-    raise typer.Exit(each(pairs, one))
+    raise typer.Exit(max(worst, each(ready, one)))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from robuststream.cli.common import STANDARD, ForceOption, UsageError, check_output, one_line, write_output
+from robuststream.cli.common import ForceOption, one_line
+from robuststream.cli.places import MODEL, STANDARD, UsageError, as_output, check_input, check_output, write_output
 
 
 def freeze(
@@ -21,7 +22,7 @@ def freeze(
         ),
     ],
     checkpoint: Annotated[Path, typer.Argument(help="A state dict, as torch.save writes it.")],
-    out: Annotated[Path, typer.Argument(help="The model file.")],
+    out: Annotated[str, typer.Argument(help="The model file.")],
     name: Annotated[str | None, typer.Option(help="Name of the model, for people.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the file.")] = "",
     attribution: Annotated[str, typer.Option(help="Whom to name for the weights, kept in the file.")] = "",
@@ -29,9 +30,11 @@ def freeze(
     force: ForceOption = False,
 ) -> None:
     """Freeze a CompressAI checkpoint into a model file, and print the proof that its entropy networks are exact."""
-    if out == STANDARD:
+    target = as_output(out)
+    if target == STANDARD:
         raise UsageError("a model file is not written to standard output: name a file")
-    check_output(out, force)
+    check_output(target, force, MODEL, [checkpoint])
+    check_input(checkpoint)
 
     from robuststream.freezing import freeze_checkpoint
 
@@ -40,8 +43,8 @@ def freeze(
         sys.path.insert(0, "")
     model = freeze_checkpoint(architecture, checkpoint, name=name, licence=licence, attribution=attribution)
     data = model.to_bytes()
-    write_output(out, data)
-    print(f"{one_line(str(out))}: {one_line(model.name)}")
+    write_output(target, data, force)
+    print(f"{one_line(str(target))}: {one_line(model.name)}")
     print(f"  parameters {model.parameters_digest.hex()}")
     print(f"  synthesis  {model.synthesis_digest.hex()}")
     print(f"  bytes      {len(data)}")

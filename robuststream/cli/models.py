@@ -14,13 +14,20 @@ import typer
 from robuststream.cli.common import (
     DAMAGED,
     FINE,
-    STANDARD,
     ForceOption,
-    UsageError,
-    check_output,
+    check_model,
     each,
     named,
     one_line,
+)
+from robuststream.cli.places import (
+    MODEL,
+    STANDARD,
+    UsageError,
+    as_output,
+    check_output,
+    make_folder,
+    names_folder,
     read_input,
     write_output,
 )
@@ -105,6 +112,7 @@ def install(
     from robuststream import modelstore
 
     def one(path: Path) -> int:
+        check_model(path)
         model = _load(path)
         _installed(path, *modelstore.install(model, read_input(path), force))
         return FINE
@@ -134,13 +142,15 @@ def export(
     from robuststream.modelstore import pick_model
 
     path = pick_model(words[0]) if stream is None else _named_by(stream)
-    out = Path(words[-1])
-    if out.is_dir():
-        out /= path.name
-    check_output(out, force)
+    word = words[-1]
+    folder = Path(word) if names_folder(word) or Path(word).is_dir() else None
+    if folder is not None:
+        make_folder(folder)
+    out = as_output(word) if folder is None else folder / path.name
+    check_output(out, force, MODEL, [path, stream])
     model = _load(path)
     data = read_input(path)
-    write_output(out, data)
+    write_output(out, data, force)
     if out != STANDARD:
         print(f"{one_line(str(out))}: {one_line(model.name) or 'no name'}, {len(data)} bytes")
 

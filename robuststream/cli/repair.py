@@ -12,22 +12,26 @@ from robuststream.cli.common import (
     FINE,
     ForceOption,
     HeaderFromOption,
-    UsageError,
-    check_output,
-    label,
     named,
-    one_line,
-    read_input,
     read_lender,
     say,
+)
+from robuststream.cli.places import (
+    STREAM,
+    UsageError,
+    as_output,
+    check_inputs,
+    check_output,
+    output_label,
+    read_input,
     write_output,
 )
 
 
 def repair(
-    paths: Annotated[list[Path], typer.Argument(metavar="IN... [OUT]", help="Damaged copies of one stream.")],
+    paths: Annotated[list[str], typer.Argument(metavar="IN... [OUT]", help="Damaged copies of one stream.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The stream; else the last of two files.")
+        str | None, typer.Option("--output", "-o", help="The stream; else the last of two files.")
     ] = None,
     header_from: HeaderFromOption = None,
     force: ForceOption = False,
@@ -40,20 +44,22 @@ def repair(
         if len(paths) != 2:
             raise UsageError("give one input and one output, or many copies and -o OUT")
         *paths, output = paths
-    check_output(output, force)
-    copies = [read_input(path) for path in paths]
+    sources, target = [Path(path) for path in paths], as_output(output)
+    check_inputs([*sources, header_from])
+    check_output(target, force, STREAM, [*sources, header_from])
+    copies = [read_input(path) for path in sources]
     lender = read_lender(header_from)
 
     from robuststream.container.reader import read_stream
     from robuststream.container.repair import restore
 
-    with named(paths[0]):
+    with named(sources[0]):
         try:
             restored = restore(copies, read_stream(lender) if lender else None)
         except ImportError as error:
             raise UsageError(str(error)) from error
-    write_output(output, restored.data)
-    name = one_line(label(output))
+    write_output(target, restored.data, force)
+    name = output_label(target)
     if restored.whole:
         say("info", f"{name}: whole, byte for byte what was written ({len(restored.data)} bytes)")
         raise typer.Exit(FINE)

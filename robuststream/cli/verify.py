@@ -14,14 +14,15 @@ from robuststream.cli.common import (
     HeaderFromOption,
     ModelOption,
     PixelsOption,
+    check_model,
     each,
-    label,
     load,
     named,
     one_line,
-    read_input,
+    passing,
     read_lender,
 )
+from robuststream.cli.places import check_input, check_inputs, label, read_input
 from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome
 
@@ -36,8 +37,15 @@ def verify(
     max_pixels: PixelsOption = DEFAULT_PIXELS,
 ) -> None:
     """Check streams: every byte of the container, and with --decode every entropy parameter."""
-    decoder = load(model) if decode else None
+    check_inputs([*files, header_from])
+    ready, worst = files, FINE
+    if decode:
+        check_model(model)
+        ready, worst = passing(files, check_input)
+        if not ready:
+            raise typer.Exit(worst)
     lender = read_lender(header_from)
+    decoder = load(model) if decode else None
 
     def one(path: Path) -> int:
         data = read_input(path)
@@ -61,4 +69,4 @@ def verify(
             print(f"  and {report.findings_left_out} more")
         return FINE if good else DAMAGED
 
-    raise typer.Exit(each(files, one))
+    raise typer.Exit(max(worst, each(ready, one)))

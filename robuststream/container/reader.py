@@ -120,6 +120,7 @@ class _Reader:
             header=header,
             packets=found.count(),
             entropy_bytes=sum(len(tile.words) for tile in tiles.values()),
+            parity_bytes=sum(packet.size for packet in found.parity.values()),
             metadata_bytes=sum(packet.size for packet in found.notes.values()),
             tiles=reports,
             missing_tiles=missing,

@@ -176,7 +176,7 @@ class TestOutputs:
     @pytest.mark.parametrize("command", ["encode", "decode"])
     def test_an_existing_one_is_refused(self, command: str, run: Run, files: Files, tmp_path: Path) -> None:
         source = files.photo if command == "encode" else files.stream
-        out = tmp_path / "out.png"
+        out = tmp_path / ("out.robs" if command == "encode" else "out.png")
         out.write_bytes(b"precious")
         done = run(command, source, out)
         assert done.code == 1
