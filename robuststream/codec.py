@@ -16,7 +16,16 @@ from torch import Tensor
 
 from robuststream.checks import check_padded_size, check_size, fitting
 from robuststream.concealment import fill_missing, pixel_mask
-from robuststream.container.packets import MAX_PARITY, MAX_PIXELS, MAX_TILE, MAX_Y_CHECKPOINTS, Header, Mode
+from robuststream.container.packets import (
+    DEFAULT_CHECKPOINTS,
+    DEFAULT_TILE,
+    MAX_PARITY,
+    MAX_PIXELS,
+    MAX_TILE,
+    MAX_Y_CHECKPOINTS,
+    Header,
+    Mode,
+)
 from robuststream.container.parity import require_raptorq
 from robuststream.container.reader import Stream
 from robuststream.container.repair import Restored, read_restored, restore
@@ -41,10 +50,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DEFAULT_TILE = 256
-#: Inside y, of each tile: 6 bytes, for 2 dB in a tile that is hit, against one of 2 bytes.
-CHECKPOINTS = 3
-
 
 def encode(
     image: Any,
@@ -54,7 +59,7 @@ def encode(
     mode: str = "exact",
     quality: int | None = None,
     parity: float = 0.0,
-    checkpoints: int = CHECKPOINTS,
+    checkpoints: int = DEFAULT_CHECKPOINTS,
     max_pixels: int = MAX_PIXELS,
 ) -> bytes:
     """Encode a picture into a stream.
@@ -104,7 +109,7 @@ def encode_batch(
     mode: str = "exact",
     quality: int | None = None,
     parity: float = 0.0,
-    checkpoints: int = CHECKPOINTS,
+    checkpoints: int = DEFAULT_CHECKPOINTS,
     max_pixels: int = MAX_PIXELS,
 ) -> list[bytes]:
     """Encode pictures into streams, one each, with their tiles coded together: faster, and in exact mode the same
@@ -184,7 +189,7 @@ def decode(
     *,
     strict: bool = False,
     max_pixels: int = MAX_PIXELS,
-    header_from: Source | None = None,
+    header_from: Source | Stream | None = None,
 ) -> Decoded:
     """Decode a stream, damaged or not. One or two flipped bits in a tile are put right where the decode proves it; what
     is lost is concealed. Both are said in `mask` and `report`.
@@ -218,7 +223,7 @@ def decode_batch(
     *,
     strict: bool = False,
     max_pixels: int = MAX_PIXELS,
-    header_from: Source | None = None,
+    header_from: Source | Stream | None = None,
 ) -> list[Decoded]:
     """Decode streams with their tiles decoded together: faster, and with the latents that `decode` gives each.
 
@@ -280,7 +285,11 @@ def _picture(opened: tuple[Stream, Model, Grid], decoded: DecodedLatents, strict
 
 
 def verify(
-    data: Source, model: Model | None = None, *, max_pixels: int = MAX_PIXELS, header_from: Source | None = None
+    data: Source,
+    model: Model | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    header_from: Source | Stream | None = None,
 ) -> StreamReport:
     """Decode the entropy of every tile, compare all digests, and leave the pixels out.
 
@@ -292,7 +301,7 @@ def verify(
     return report
 
 
-def repair(*copies: Source, header_from: Source | None = None) -> Restored:
+def repair(*copies: Source, header_from: Source | Stream | None = None) -> Restored:
     """Put a damaged stream together again: from parity, and from what other damaged copies of it still have.
 
     Args:

@@ -11,7 +11,6 @@ import errno
 import io
 import os
 import re
-import secrets
 import select
 import stat
 import time
@@ -100,7 +99,7 @@ def _write_open(place: int | str | os.PathLike[str], data: bytes) -> None:
 
 
 def _write_beside(target: Path, data: bytes, replace: bool) -> None:
-    temporary = target.with_name(f".robuststream.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".robuststream.{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
             if target.exists():

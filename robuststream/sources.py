@@ -19,10 +19,10 @@ def read_source(data: Source) -> bytes:
     return bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else data.read()
 
 
-def read_lender(header_from: Source | None) -> Stream | None:
-    """The stream whose header may be borrowed. Raises OSError and RobustStreamError."""
-    if header_from is None:
-        return None
+def read_lender(header_from: Source | Stream | None) -> Stream | None:
+    """The stream whose header may be borrowed, read unless it is already. Raises OSError and RobustStreamError."""
+    if header_from is None or isinstance(header_from, Stream):
+        return header_from
     try:
         return read_stream(read_source(header_from))
     except RobustStreamError as error:

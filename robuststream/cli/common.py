@@ -1,4 +1,4 @@
-"""What the commands share: options, messages, exit codes."""
+"""What the commands share: messages, exit codes, work on many files."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
-
-import typer
+from typing import TYPE_CHECKING, TypeVar
 
 from robuststream.cli.places import UsageError, label, read_input
 from robuststream.cli.streams import StreamError
-from robuststream.container.packets import MAX_PIXELS
 from robuststream.errors import ModelNotFound, RobustStreamError
 from robuststream.views.text import one_line as one_line
 
 if TYPE_CHECKING:
+    from robuststream.container.reader import Stream
     from robuststream.model import Model
 
 Item = TypeVar("Item")
@@ -27,20 +25,6 @@ Item = TypeVar("Item")
 FINE, USAGE, DAMAGED, BUG = 0, 1, 2, 3
 #: torch has no class of its own for this on a CPU.
 _OUT_OF_MEMORY = re.compile("can.t allocate memory|out of memory", re.IGNORECASE)
-
-ModelOption = Annotated[
-    Path | None, typer.Option("--model", help="Model file; without it, the bundled default or the one a stream names.")
-]
-ForceOption = Annotated[bool, typer.Option("--force", "-f", help="Overwrite existing outputs.")]
-OutDirOption = Annotated[Path | None, typer.Option("--out-dir", help="Folder for the outputs of many inputs.")]
-HeaderFromOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--header-from", help="Another stream of the same series, to take the header from where all are lost."
-    ),
-]
-PixelsOption = Annotated[int, typer.Option("--max-pixels", min=1, help="Refuse larger pictures.")]
-DEFAULT_PIXELS = MAX_PIXELS
 
 
 # --- Messages ------------------------------------------------------------------------------------------------------
@@ -113,16 +97,14 @@ def logging_to_stderr() -> Iterator[None]:
 # --- Work ----------------------------------------------------------------------------------------------------------
 
 
-def read_lender(path: Path | None) -> bytes | None:
+def read_lender(path: Path | None) -> Stream | None:
     """A stream whose header may be borrowed; refused before any other is read. Raises RobustStreamError."""
     if path is None:
         return None
     from robuststream.container.reader import read_stream
 
-    data = read_input(path)
     with named(path):
-        read_stream(data)
-    return data
+        return read_stream(read_input(path))
 
 
 def require_parity() -> None:

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from robuststream.cli.common import (
-    DAMAGED,
-    DEFAULT_PIXELS,
-    FINE,
-    ForceOption,
-    HeaderFromOption,
-    ModelOption,
-    OutDirOption,
-    PixelsOption,
-    check_model,
-    each,
-    load,
-    named,
-    passing,
-    read_lender,
-    say,
+from robuststream.cli.common import DAMAGED, FINE, check_model, each, load, named, passing, read_lender, say
+from robuststream.cli.parameters import (
+    WORD,
+    argument,
+    command,
+    force_option,
+    header_from_option,
+    model_option,
+    out_dir_option,
+    pixels_option,
 )
 from robuststream.cli.places import (
     PICTURE,
@@ -50,29 +44,40 @@ if TYPE_CHECKING:
 EXTENSIONS = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tif": ".tif", "tiff": ".tif"}
 
 
+@command("decode")
+@argument(
+    "paths", metavar="IN... OUT", nargs=-1, required=True, type=WORD, what="Streams, and the picture; - is a pipe."
+)
+@out_dir_option
+@model_option
+@click.option(
+    "--format",
+    type=click.Choice(list(EXTENSIONS), case_sensitive=False),
+    help="By OUT's extension, else png, without it.",
+)
+@click.option("--strict", is_flag=True, help="Write no picture when anything is damaged.")
+@click.option(
+    "--mask",
+    type=WORD,
+    help="Write a PNG that gives each pixel: 0 exact, 1 repaired, 2 concealed, 3 missing, 4 touched by a loss, "
+    "5 unproven.",
+)
+@header_from_option
+@force_option
+@pixels_option
 def decode(
-    paths: Annotated[list[str], typer.Argument(metavar="IN... OUT", help="Streams, and the picture; - is a pipe.")],
-    out_dir: OutDirOption = None,
-    model: ModelOption = None,
-    format: Annotated[
-        str | None, typer.Option(help="png, jpeg, webp or tiff; by OUT's extension, else png, without it.")
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Write no picture when anything is damaged.")] = False,
-    mask: Annotated[
-        str | None,
-        typer.Option(
-            help="Write a PNG that gives each pixel: 0 exact, 1 repaired, 2 concealed, 3 missing, 4 touched by a loss, "
-            "5 unproven."
-        ),
-    ] = None,
-    header_from: HeaderFromOption = None,
-    force: ForceOption = False,
-    max_pixels: PixelsOption = DEFAULT_PIXELS,
-) -> None:
+    paths: tuple[str, ...],
+    out_dir: Path | None,
+    model: Path | None,
+    format: str | None,
+    strict: bool,
+    mask: str | None,
+    header_from: Path | None,
+    force: bool,
+    max_pixels: int,
+) -> int:
     """Decode streams into pictures. What is damaged is concealed, said, and ends in exit code 2."""
-    if format is not None and format.lower() not in EXTENSIONS:
-        raise UsageError(f"--format {format} is not one of png, jpeg, webp, tiff")
-    extension = EXTENSIONS[format.lower() if format else "png"]
+    extension = EXTENSIONS[format or "png"]
     if mask is not None and len(paths) - (out_dir is None) > 1:
         raise UsageError("--mask takes one input at a time")
     pairs = pair_up(paths, out_dir, extension, force, PICTURE, [model, header_from])
@@ -86,7 +91,7 @@ def decode(
     check_model(model)
     ready, worst = passing(pairs.items, lambda pair: check_input(pair[0]))
     if not ready:
-        raise typer.Exit(worst)
+        return worst
     lender = read_lender(header_from)
     pairs.make_folder()
 
@@ -106,7 +111,7 @@ def decode(
             write_output(mask_file, _file(Image.fromarray(decoded.mask), "png"), force)
         return _verdict(source, decoded.report)
 
-    raise typer.Exit(max(worst, each(ready, one)))
+    return max(worst, each(ready, one))
 
 
 def _format(target: Path) -> str:

@@ -7,16 +7,14 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from robuststream.cli.common import (
     BUG,
     DAMAGED,
     FINE,
-    ForceOption,
-    ModelOption,
     check_model,
     each,
     explain,
@@ -24,6 +22,7 @@ from robuststream.cli.common import (
     named,
     one_line,
 )
+from robuststream.cli.parameters import FILE, WORD, argument, command, force_option, model_option
 from robuststream.cli.places import (
     PAGE,
     PICTURE,
@@ -75,33 +74,44 @@ class _Wanted:
         return [*self.paths, self.policy, self.model]
 
 
+@command("inspect")
+@argument(
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=FILE,
+    what="Streams, folders of them, patterns; - is standard input.",
+)
+@click.option("--verbose", "-v", is_flag=True, help="All packets with their places, and every field by name.")
+@click.option("--hex", is_flag=True, help="The bytes at each finding, with what is wrong marked.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="A line of JSON for each file, also for one that cannot be read (spec/report.schema.json).",
+)
+@click.option(
+    "--policy",
+    type=FILE,
+    help="A TOML file of demands, `min_parity = 0.1`; exit code 2 where one is not met: intact, mode, colour, quality, "
+    "parameters_digest, synthesis_digest, min_parity, min_checkpoints, max_tile, max_pixels, max_bits_per_pixel.",
+)
+@click.option("--map", type=WORD, help="Write a PNG of the tiles, coloured by state.")
+@click.option("--html", type=WORD, help="Write a page: the decoded picture, its tiles, the file's bytes. Needs torch.")
+@model_option
+@force_option
 def inspect(
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="Streams, folders of them, patterns; - is standard input."),
-    ],
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="All packets with their places, and every field by name.")
-    ] = False,
-    hex: Annotated[bool, typer.Option("--hex", help="The bytes at each finding, with what is wrong marked.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON document a line for each file (spec/report.schema.json).")
-    ] = False,
-    policy: Annotated[
-        Path | None,
-        typer.Option(
-            help="A TOML file of demands, `min_parity = 0.1`; exit code 2 where one is not met: intact, mode, colour, "
-            "quality, parameters_digest, synthesis_digest, min_parity, min_checkpoints, max_tile, max_pixels, "
-            "max_bits_per_pixel."
-        ),
-    ] = None,
-    map: Annotated[str | None, typer.Option(help="Write a PNG of the tiles, coloured by state.")] = None,
-    html: Annotated[
-        str | None, typer.Option(help="Write a page: the decoded picture, its tiles, the file's bytes. Needs torch.")
-    ] = None,
-    model: ModelOption = None,
-    force: ForceOption = False,
-) -> None:
+    files: tuple[Path, ...],
+    verbose: bool,
+    hex: bool,
+    as_json: bool,
+    policy: Path | None,
+    map: str | None,
+    html: str | None,
+    model: Path | None,
+    force: bool,
+) -> int:
     """Show what streams hold and what is wrong with them, from the container alone: of many files a line each."""
     paths = list(_expand(files))
     wanted = _Wanted(paths, verbose, hex, as_json, policy, model, force)
@@ -113,7 +123,7 @@ def inspect(
     if page_file:
         check_model(model)
     wanted = replace(wanted, demands=_read_policy(policy), map=map_file, html=page_file)
-    raise typer.Exit(each(paths, lambda path: _one(path, wanted)))
+    return each(paths, lambda path: _one(path, wanted))
 
 
 def _output(option: str, word: str | None, wanted: _Wanted, kind: Kind) -> Path | None:

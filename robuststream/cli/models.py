@@ -7,19 +7,19 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from robuststream.cli.common import (
     DAMAGED,
     FINE,
-    ForceOption,
     check_model,
     each,
     named,
     one_line,
 )
+from robuststream.cli.parameters import FILE, WORD, Group, argument, force_option
 from robuststream.cli.places import (
     MODEL,
     STANDARD,
@@ -45,9 +45,7 @@ PIPE_WIDTH = 200
 #: Columns of numbers.
 NUMBERS = ("bytes", "layers", "channels", "weights")
 
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")]
-
-app = typer.Typer(help="List, show, install and export frozen models.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of tables.")
 
 
 class DamagedModel(UnsupportedModel):
@@ -59,33 +57,38 @@ class DamagedModel(UnsupportedModel):
 # --- Commands ------------------------------------------------------------------------------------------------------
 
 
-@app.command("list")
-def list_models(as_json: JsonOption = False) -> None:
+@click.group("models", cls=Group, no_args_is_help=False)
+def models() -> None:
+    """List, show, install and export frozen models."""
+
+
+@models.command("list")
+@json_option
+def list_models(as_json: bool) -> None:
     """List the bundled models and those in the model folder, as their headers describe them; `show` checks one."""
     from robuststream.modelstore import model_folder, stored_models
 
-    models = list(stored_models())
+    found = list(stored_models())
     if as_json:
-        print(json.dumps([_entry(stored) for stored in models]))
+        print(json.dumps([_entry(stored) for stored in found]))
         return
     table = _table("name", "prior", "parameters", "synthesis", "bytes", "where")
-    for stored in models:
+    for stored in found:
         if not stored.problem:
             name = one_line(stored.name) or "no name"
             table.add_row(name, one_line(stored.prior), *stored.digests, str(stored.size), _where(stored))
     console = _console()
     console.print(table)
-    for stored in models:
+    for stored in found:
         if stored.problem:
             console.print(f"{one_line(str(stored.path))}: no valid model ({one_line(stored.problem)})", soft_wrap=True)
     console.print(f"model folder: {one_line(str(model_folder()))}", soft_wrap=True)
 
 
-@app.command()
-def show(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name, 6 digits or more of a digest, or a file.")],
-    as_json: JsonOption = False,
-) -> None:
+@models.command("show")
+@argument("model", metavar="MODEL", what="A name, 6 digits or more of a digest, or a file.")
+@json_option
+def show(model: str, as_json: bool) -> None:
     """Check one model, and show everything about it and the proof that its entropy networks are exact."""
     from robuststream.modelstore import pick_model
 
@@ -97,14 +100,13 @@ def show(
         _print(facts)
 
 
-@app.command()
-def install(
-    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="Model files.")] = None,
-    zoo: Annotated[str | None, typer.Option(help="Download and freeze this model of CompressAI's zoo.")] = None,
-    quality: Annotated[int | None, typer.Option(help="Of the model of the zoo.")] = None,
-    metric: Annotated[str, typer.Option(help="Of the model of the zoo: mse or ms-ssim.")] = "mse",
-    force: ForceOption = False,
-) -> None:
+@models.command("install")
+@argument("files", metavar="[FILE]...", nargs=-1, type=FILE, what="Model files.")
+@click.option("--zoo", help="Download and freeze this model of CompressAI's zoo.")
+@click.option("--quality", type=int, help="Of the model of the zoo.")
+@click.option("--metric", default="mse", help="Of the model of the zoo: mse or ms-ssim.")
+@force_option
+def install(files: tuple[Path, ...], zoo: str | None, quality: int | None, metric: str, force: bool) -> int:
     """Check model files and copy them to the model folder, where decoding finds them by digest."""
     if bool(files) == (zoo is not None) or (zoo is None) != (quality is None):
         raise UsageError("give model files, or --zoo NAME and --quality N (robuststream models install --help)")
@@ -122,19 +124,21 @@ def install(
         with contextlib.redirect_stdout(io.StringIO()):
             done = modelstore.install_pretrained(zoo, quality, metric, force)
         _installed(f"{zoo}, quality {quality}, {metric}", *done)
-    raise typer.Exit(each(files or [], one))
+    return each(files, one)
 
 
-@app.command()
-def export(
-    words: Annotated[
-        list[str], typer.Argument(metavar="[MODEL] OUT", help="A name, digest or file; and a file or folder.")
-    ],
-    stream: Annotated[
-        Path | None, typer.Option("--stream", help="Export the model that this stream names, instead of MODEL.")
-    ] = None,
-    force: ForceOption = False,
-) -> None:
+@models.command("export")
+@argument(
+    "words",
+    metavar="[MODEL] OUT",
+    nargs=-1,
+    required=True,
+    type=WORD,
+    what="A name, digest or file; and a file or folder.",
+)
+@click.option("--stream", type=FILE, help="Export the model that this stream names, instead of MODEL.")
+@force_option
+def export(words: tuple[str, ...], stream: Path | None, force: bool) -> None:
     """Check a model and write its file, to keep it beside the streams it decodes."""
     if len(words) != (2 if stream is None else 1):
         raise UsageError("give a model and an output, or --stream FILE and an output")

@@ -1,79 +1,85 @@
-"""The program. Each command has a module of its own, which imports what is heavy only when it runs."""
+"""The program: its commands, each in a module that is imported when it is asked for, and what becomes of errors."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-import typer.core
+import click
 
 from robuststream import __version__
-from robuststream.cli import damage, decode, demo, encode, freeze, inspect, models, repair, verify
 from robuststream.cli.common import BUG, USAGE, logging_to_stderr, report_error, say
+from robuststream.cli.parameters import Group
 from robuststream.cli.streams import whole_streams
 
-#: Typer carries its own click, older releases the real one; this is the root of usage errors in either.
-_UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
+NAME = "robuststream"
 DEBUG_VARIABLE = "ROBUSTSTREAM_DEBUG"
+#: Each is in the module of its name, under its name.
+COMMANDS = ("encode", "decode", "inspect", "verify", "repair", "damage", "freeze", "demo", "models")
 
 
 class _CarriedError(Exception):
-    """Brings an exception past typer, which would take it for an abort by the user; the cause is what it brings."""
+    """Brings an exception past click, which would take some for an abort by the user and end the process for others."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
 
 
-class _Commands(typer.core.TyperGroup):
-    def invoke(self, ctx: Any) -> Any:
+class _Program(Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"robuststream.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (EOFError, KeyboardInterrupt) as error:
-            raise _CarriedError from error
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except BaseException as error:
+            raise _CarriedError(error) from error
 
 
-app = typer.Typer(
-    name="robuststream",
-    cls=_Commands,
-    rich_markup_mode=None,
-    help="Learned image compression that decodes to the same latents on every machine, and survives damage.",
-    epilog="Exit codes: 0 fine, 1 usage or environment, 2 the stream is damaged or does not match, 3 a bug of ours; "
-    "130 stopped by an interrupt.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for _command in (
-    encode.encode,
-    decode.decode,
-    inspect.inspect,
-    verify.verify,
-    repair.repair,
-    damage.damage,
-    freeze.freeze,
-    demo.demo,
-):
-    app.command()(_command)
-app.add_typer(models.app, name="models")
-
-
-def _version(wanted: bool) -> None:
+def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
     if wanted:
         from robuststream.checksum import kernel
 
-        print(f"robuststream {__version__} (CRC-32C by {kernel})")
-        raise typer.Exit
+        print(f"{NAME} {__version__} (CRC-32C by {kernel})")
+        ctx.exit()
 
 
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Version, and which CRC kernel runs.")
-    ] = False,
-) -> None:
-    pass
+@click.command(
+    NAME,
+    cls=_Program,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
+    epilog="Exit codes: 0 fine, 1 usage or environment, 2 the stream is damaged or does not match, 3 a bug of ours; "
+    "130 stopped by an interrupt.\n\n"
+    "Completion of commands, options and files, for the file that your shell starts with:\n\n"
+    "\b\n"
+    '  bash:  eval "$(_ROBUSTSTREAM_COMPLETE=bash_source robuststream)"\n'
+    '  zsh:   eval "$(_ROBUSTSTREAM_COMPLETE=zsh_source robuststream)"\n'
+    "  fish:  _ROBUSTSTREAM_COMPLETE=fish_source robuststream | source",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Version, and which CRC kernel runs.",
+)
+def program() -> None:
+    """Learned image compression that decodes to the same latents on every machine, and survives damage."""
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -81,29 +87,32 @@ def run(argv: Sequence[str] | None = None) -> int:
     # What a command has to say it says itself, in one line each.
     with warnings.catch_warnings(), whole_streams(), logging_to_stderr():
         warnings.simplefilter("ignore")
-        return _run(argv)
+        try:
+            code = _called(argv)
+            sys.stdout.flush()
+        except click.UsageError as error:
+            say("error", f"{error.format_message()} ({error.ctx.command_path if error.ctx else NAME} --help)")
+            return USAGE
+        except click.ClickException as error:
+            say("error", error.format_message())
+            return USAGE
+        except click.Abort as error:
+            raise KeyboardInterrupt from error
+        except BrokenPipeError:
+            # The reader has seen enough; without this, Python's own flush at exit would complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return USAGE
+        except Exception as error:
+            return _fail(error)
+        return code
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _called(argv: Sequence[str] | None) -> int:
     try:
-        code = app(args=argv, prog_name="robuststream", standalone_mode=False)
-        sys.stdout.flush()
-        return int(code or 0)
-    except _UsageProblem as error:
-        context = error.ctx  # type: ignore[attr-defined]
-        command = context.command_path if context else "robuststream"
-        say("error", f"{error.format_message()} ({command} --help)")  # type: ignore[attr-defined]
-        return USAGE
-    except _CarriedError as error:
-        if isinstance(error.__cause__, Exception):
-            return _fail(error.__cause__)
-        raise KeyboardInterrupt from error
-    except BrokenPipeError:
-        # The reader has seen enough; without this, Python's own flush at exit would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return USAGE
-    except Exception as error:
-        return _fail(error)
+        return int(program.main(args=argv, prog_name=NAME, standalone_mode=False) or 0)
+    except _CarriedError as carried:
+        error = carried.error
+    raise error
 
 
 def _fail(error: Exception) -> int:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from robuststream.cli.common import (
     DAMAGED,
-    DEFAULT_PIXELS,
     FINE,
-    HeaderFromOption,
-    ModelOption,
-    PixelsOption,
     check_model,
     each,
     load,
@@ -22,28 +17,33 @@ from robuststream.cli.common import (
     passing,
     read_lender,
 )
+from robuststream.cli.parameters import FILE, argument, command, header_from_option, model_option, pixels_option
 from robuststream.cli.places import check_input, check_inputs, label, read_input
 from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome
 
 
+@command("verify")
+@argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE, what="Streams; - is standard input.")
+@click.option("--decode", is_flag=True, help="Decode the entropy as well and compare all digests; needs the model.")
+@model_option
+@header_from_option
+@pixels_option
 def verify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Streams; - is standard input.")],
-    decode: Annotated[
-        bool, typer.Option("--decode", help="Decode the entropy as well and compare all digests; needs the model.")
-    ] = False,
-    model: ModelOption = None,
-    header_from: HeaderFromOption = None,
-    max_pixels: PixelsOption = DEFAULT_PIXELS,
-) -> None:
+    files: tuple[Path, ...],
+    decode: bool,
+    model: Path | None,
+    header_from: Path | None,
+    max_pixels: int,
+) -> int:
     """Check streams: every byte of the container, and with --decode every entropy parameter."""
     check_inputs([*files, header_from])
-    ready, worst = files, FINE
+    ready, worst = list(files), FINE
     if decode:
         check_model(model)
         ready, worst = passing(files, check_input)
         if not ready:
-            raise typer.Exit(worst)
+            return worst
     lender = read_lender(header_from)
     decoder = load(model) if decode else None
 
@@ -55,7 +55,7 @@ def verify(
 
                 report = codec.verify(data, decoder, max_pixels=max_pixels, header_from=lender)
             else:
-                report = read_stream(data, read_stream(lender) if lender else None).report
+                report = read_stream(data, lender).report
         good = report.intact and (report.verified or not decode)
         what = f"every tile is {report.header.mode.proof}" if decode else "the container is whole"
         findings = len(report.findings) + report.findings_left_out
@@ -69,4 +69,4 @@ def verify(
             print(f"  and {report.findings_left_out} more")
         return FINE if good else DAMAGED
 
-    raise typer.Exit(max(worst, each(ready, one)))
+    return max(worst, each(ready, one))

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from robuststream.codec import DEFAULT_TILE, decode_batch, encode_batch
+from robuststream.codec import decode_batch, encode_batch
+from robuststream.container.packets import DEFAULT_TILE
 from robuststream.errors import DamagedStream, ImageError
 from robuststream.model import Model
 

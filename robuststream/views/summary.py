@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import textwrap
 from collections import Counter
@@ -24,8 +23,7 @@ def print_summary(name: str, report: StreamReport, every_tile: bool = False) -> 
     """Facts, and a table of the tiles: where there are many, of those that are not intact unless all are asked for."""
     verdict = "intact" if report.intact else f"DAMAGED, {len(report.findings) + report.findings_left_out} finding(s)"
     print(styled(f"{one_line(name)}: {verdict}", BOLD_GREEN if report.intact else BOLD_RED))
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
-    for line in _table(facts(report), width):
+    for line in _table(facts(report), _width()):
         print(line)
     print_lines(_tiles(report, every_tile))
     hidden = report.header.tiles - len(report.tiles)
@@ -51,6 +49,14 @@ def styled(text: str, style: str) -> str:
     """`text` in a style, where standard output shows styles and nobody has said that they are not wanted."""
     plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return text if plain else f"\x1b[{style}m{text}\x1b[0m"
+
+
+def _width() -> int:
+    if not sys.stdout.isatty():
+        return PIPE_WIDTH
+    import shutil
+
+    return shutil.get_terminal_size().columns
 
 
 def facts(report: StreamReport) -> dict[str, str]:

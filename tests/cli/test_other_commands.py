@@ -317,6 +317,43 @@ class TestProgram:
         assert done.stdout == b""
         assert done.stderr.startswith(b"robuststream: error: ")
 
+    @pytest.mark.parametrize(
+        ("words", "found"),
+        [
+            ("robuststream ver", ["plain,verify"]),
+            ("robuststream models ex", ["plain,export"]),
+            ("robuststream encode --mode ", ["plain,exact", "plain,native"]),
+            ("robuststream decode a", ["file,a"]),
+        ],
+    )
+    def test_completion(self, words: str, found: list[str]) -> None:
+        def shell(**variables: str) -> str:
+            return subprocess.run(
+                [sys.executable, "-c", SCRIPT],
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, **variables},
+                check=True,
+            ).stdout
+
+        script = shell(_ROBUSTSTREAM_COMPLETE="bash_source")
+        assert "complete -o nosort -F _robuststream_completion robuststream" in script
+        place = str(words.count(" "))
+        answer = shell(_ROBUSTSTREAM_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=place)
+        assert answer.splitlines() == found
+
+    def test_help_says_how_to_have_completion(self, run: Run) -> None:
+        text = run("--help").out.decode()
+        for shell in ("bash", "zsh", "fish"):
+            assert f"_ROBUSTSTREAM_COMPLETE={shell}_source robuststream" in text
+
+    def test_help_fits_80_columns(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
+        for words in ([], ["damage"], ["inspect"], ["freeze"], ["models"], ["models", "export"]):
+            lines = run(*words, "--help").out.decode().splitlines()
+            assert max(map(len, lines)) <= 80
+            assert not any(line.endswith("...") for line in lines if not line.startswith("Usage"))
+
     def test_a_bug_of_ours(self, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(data: bytes) -> None:
             raise KeyError("of\nsome kind")
