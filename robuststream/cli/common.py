@@ -32,6 +32,10 @@ _OUT_OF_MEMORY = re.compile("can.t allocate memory|out of memory", re.IGNORECASE
 
 def say(kind: str, text: str) -> None:
     """One line on standard error; where that is closed or full, there is nobody to say it to."""
+    if sys.stdout is not None:
+        # In one file or at one terminal, what came first stands first. What fails here fails again, and is said then.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
     if sys.stderr is not None:  # print would take standard output
         with contextlib.suppress(OSError):
             print(f"robuststream: {kind}: {one_line(text)}", file=sys.stderr, flush=True)

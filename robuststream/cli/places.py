@@ -134,7 +134,13 @@ def _reading(path: Path) -> Iterator[None]:
 # --- Outputs -------------------------------------------------------------------------------------------------------
 
 
-def check_output(path: Path, force: bool, kind: Kind | None, inputs: Iterable[Path | None]) -> None:
+def check_output(
+    path: Path,
+    force: bool,
+    kind: Kind | None,
+    inputs: Iterable[Path | None],
+    advice: str = "use --force to overwrite it",
+) -> None:
     """Refuse an output before any work is done.
 
     Args:
@@ -142,6 +148,7 @@ def check_output(path: Path, force: bool, kind: Kind | None, inputs: Iterable[Pa
         force: replace a file of the same kind.
         kind: what will be written; None where nobody knows.
         inputs: what the command reads, of any kind.
+        advice: what to do where a file stands there and `force` is not given.
 
     Raises:
         UsageError: it cannot be written, or what stands there is not to be lost.
@@ -162,7 +169,7 @@ def check_output(path: Path, force: bool, kind: Kind | None, inputs: Iterable[Pa
     if not os.path.lexists(path):
         return
     if not force:
-        raise UsageError(f"{path}: exists already: use --force to overwrite it")
+        raise UsageError(f"{path}: exists already: {advice}")
     if found is not None:
         _check_kind(path, found, kind)
 

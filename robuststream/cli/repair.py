@@ -36,15 +36,17 @@ def repair(paths: tuple[str, ...], output: str | None, header_from: Path | None,
 
     What can be had is written; where that is not the whole stream, the exit code is 2.
     """
+    advice = "use --force to overwrite it"
     if output is None:
         if len(paths) != 2:
             raise UsageError("give one input and one output, or many copies and -o OUT")
         *words, output = paths
+        advice = "if it is another copy, give -o OUT as well; else use --force to overwrite it"
     else:
         words = list(paths)
     sources, target = [Path(word) for word in words], as_output(output)
     check_inputs([*sources, header_from])
-    check_output(target, force, STREAM, [*sources, header_from])
+    check_output(target, force, STREAM, [*sources, header_from], advice)
     copies = [read_input(path) for path in sources]
     lender = read_lender(header_from)
 

@@ -1,10 +1,7 @@
-"""`damage`, `freeze`, `demo`, and the program as a whole."""
+"""`damage` and `freeze`."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,27 +11,10 @@ import torch
 
 import robuststream as rs
 from robuststream import faults
-from robuststream.checksum import kernel
-from robuststream.cli import inspect as inspect_module
-from robuststream.cli.demo import FILES
-from robuststream.cli.ownfolder import LIST, check_folder, fill_folder
 from tests.cli.conftest import Files, Run
 from tests.helpers import sample_stream
 from tests.small import model, net
 
-#: What pip makes of `[project.scripts]`.
-SCRIPT = "import sys; from robuststream.cli import main; sys.exit(main())"
-#: An interrupt while a module is imported.
-INTERRUPT = """
-import os, signal, sys
-
-class Interrupter:
-    def find_spec(self, name, path=None, target=None):
-        if name == os.environ["INTERRUPTED"]:
-            signal.raise_signal(signal.SIGINT)
-
-sys.meta_path.insert(0, Interrupter())
-"""
 CHANNEL = faults.GilbertElliott(to_bad=0.1, to_good=0.2, error_good=0.05, error_bad=0.9)
 
 
@@ -223,177 +203,3 @@ class TestFreeze:
         assert done.code == 1
         assert done.error
         assert not (tmp_path / "m.safetensors").exists()
-
-
-class TestDemo:
-    def test_arguments_are_passed_on(
-        self, run: Run, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        calls: list[tuple[Path | None, Path]] = []
-        monkeypatch.setattr("robuststream.cli.demonstration.demonstrate", lambda photo, out: calls.append((photo, out)))
-        monkeypatch.chdir(tmp_path)
-        assert run("demo").code == 0
-        assert run("demo", files.photo, "--out", "b").code == 0
-        assert calls == [(None, Path("demo")), (files.photo, Path("b"))]
-
-    def test_its_folder_is_filled_anew(self, tmp_path: Path) -> None:
-        work, out = tmp_path / "work", tmp_path / "out"
-        work.mkdir()
-        for content in (b"one", b"two"):
-            for name in FILES[:3]:
-                (work / name).write_bytes(content + name.encode())
-            (out / "mine.txt").write_bytes(b"precious") if out.exists() else None
-            fill_folder(out, work, FILES)
-        (work / FILES[0]).unlink()
-        fill_folder(out, work, FILES)
-        assert {path.name for path in out.iterdir()} == {LIST, "mine.txt", *FILES[1:3]}
-        assert (out / FILES[1]).read_bytes() == b"two" + FILES[1].encode()
-        for line in (out / LIST).read_text().splitlines():
-            digest, name = line.split("  ")
-            assert digest == hashlib.sha256((out / name).read_bytes()).hexdigest()
-
-    @pytest.mark.parametrize("name", [LIST, *FILES])
-    def test_files_that_are_not_its_own_stay(self, name: str, run: Run, tmp_path: Path) -> None:
-        (tmp_path / name).write_bytes(b"precious")
-        done = run("demo", "--out", tmp_path)
-        assert done.code == 1
-        assert f"{tmp_path / name}: exists already, and no demo has made it" in done.error
-        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: b"precious"}
-
-    def test_what_was_changed_since_stays(self, run: Run, tmp_path: Path) -> None:
-        work, out = tmp_path / "work", tmp_path / "out"
-        work.mkdir()
-        (work / "photo.robs").write_bytes(b"the demo's")
-        fill_folder(out, work, FILES)
-        check_folder(out, FILES)
-        (out / "photo.robs").write_bytes(b"the user's")
-        assert "no demo has made it" in run("demo", "--out", out).error
-        (out / "photo.robs").unlink()
-        (out / "photo.robs").symlink_to(tmp_path / "gone")
-        assert "no demo has made it" in run("demo", "--out", out).error
-
-    def test_a_photograph_in_its_place_stays(self, run: Run, files: Files, tmp_path: Path) -> None:
-        (tmp_path / "demo.png").write_bytes(files.photo.read_bytes())
-        assert run("demo", tmp_path / "demo.png", "--out", tmp_path).code == 1
-        assert (tmp_path / "demo.png").read_bytes() == files.photo.read_bytes()
-
-    def test_no_folder(self, run: Run, files: Files) -> None:
-        assert "is no folder" in run("demo", "--out", files.photo).error
-
-
-class TestProgram:
-    def test_version(self, run: Run) -> None:
-        done = run("--version")
-        assert (done.code, done.err) == (0, "")
-        assert done.out.decode() == f"robuststream {rs.__version__} (CRC-32C by {kernel})\n"
-
-    @pytest.mark.parametrize(
-        "command",
-        [[], ["encode"], ["decode"], ["inspect"], ["verify"], ["damage"], ["freeze"], ["models"]]
-        + [["models", command] for command in ("list", "show", "install", "export")],
-    )
-    def test_help(self, command: list[str], run: Run) -> None:
-        done = run(*command, "--help")
-        assert (done.code, done.err) == (0, "")
-        assert b"Usage" in done.out
-
-    @pytest.mark.parametrize(
-        "argv", [[], ["nonsense"], ["inspect"], ["--nonsense"], ["verify", "--nonsense"], ["models"]]
-    )
-    def test_usage(self, argv: list[str], run: Run) -> None:
-        done = run(*argv)
-        assert (done.code, done.out) == (1, b"")
-        command = " ".join(["robuststream", *[word for word in argv[:1] if word in ("inspect", "verify", "models")]])
-        assert done.error.endswith(f" ({command} --help)")
-
-    def test_help_says_all_of_what_is_written(self, run: Run) -> None:
-        """Nothing in it is taken for markup."""
-        assert "robuststream[parity]" in "".join(run("encode", "--help").out.decode().split())
-        assert b"[MODEL] OUT" in run("models", "export", "--help").out
-
-    def test_as_a_module(self) -> None:
-        done = subprocess.run([sys.executable, "-m", "robuststream", "nonsense"], capture_output=True, check=False)
-        assert done.returncode == 1
-        assert done.stdout == b""
-        assert done.stderr.startswith(b"robuststream: error: ")
-
-    @pytest.mark.parametrize(
-        ("words", "found"),
-        [
-            ("robuststream ver", ["plain,verify"]),
-            ("robuststream models ex", ["plain,export"]),
-            ("robuststream encode --mode ", ["plain,exact", "plain,native"]),
-            ("robuststream decode a", ["file,a"]),
-        ],
-    )
-    def test_completion(self, words: str, found: list[str]) -> None:
-        def shell(**variables: str) -> str:
-            return subprocess.run(
-                [sys.executable, "-c", SCRIPT],
-                stdout=subprocess.PIPE,
-                text=True,
-                env={**os.environ, **variables},
-                check=True,
-            ).stdout
-
-        script = shell(_ROBUSTSTREAM_COMPLETE="bash_source")
-        assert "complete -o nosort -F _robuststream_completion robuststream" in script
-        place = str(words.count(" "))
-        answer = shell(_ROBUSTSTREAM_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=place)
-        assert answer.splitlines() == found
-
-    def test_help_says_how_to_have_completion(self, run: Run) -> None:
-        text = run("--help").out.decode()
-        for shell in ("bash", "zsh", "fish"):
-            assert f"_ROBUSTSTREAM_COMPLETE={shell}_source robuststream" in text
-
-    def test_help_fits_80_columns(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("COLUMNS", "80")
-        for words in ([], ["damage"], ["inspect"], ["freeze"], ["models"], ["models", "export"]):
-            lines = run(*words, "--help").out.decode().splitlines()
-            assert max(map(len, lines)) <= 80
-            assert not any(line.endswith("...") for line in lines if not line.startswith("Usage"))
-
-    def test_a_bug_of_ours(self, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-        def broken(data: bytes) -> None:
-            raise KeyError("of\nsome kind")
-
-        monkeypatch.setattr(inspect_module, "read_stream", broken)
-        monkeypatch.delenv("ROBUSTSTREAM_DEBUG", raising=False)
-        done = run("inspect", files.stream)
-        assert done.code == 3
-        assert "a bug of ours, KeyError" in done.error
-        assert "report it" in done.error
-        monkeypatch.setenv("ROBUSTSTREAM_DEBUG", "1")
-        done = run("inspect", files.stream)
-        assert done.code == 3
-        assert "Traceback" in done.err
-        assert "in broken" in done.err
-
-    def test_an_end_of_file_is_no_abort(self, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-        def broken(data: bytes) -> None:
-            raise EOFError("nothing left")
-
-        monkeypatch.setattr(inspect_module, "read_stream", broken)
-        done = run("inspect", files.stream)
-        assert done.code == 3
-        assert "a bug of ours, EOFError: nothing left" in done.error
-
-    @pytest.mark.parametrize("start", [["-m", "robuststream"], ["-c", SCRIPT]], ids=["module", "script"])
-    @pytest.mark.parametrize("module", ["robuststream.cli.program", "robuststream.cli.inspect"])
-    def test_stopped_in_the_first_moments(self, start: list[str], module: str, files: Files, tmp_path: Path) -> None:
-        (tmp_path / "sitecustomize.py").write_text(INTERRUPT)
-        place = os.pathsep.join([str(tmp_path), str(Path(rs.__file__).parents[1])])
-        environment = {**os.environ, "PYTHONPATH": place, "INTERRUPTED": module}
-        words = [sys.executable, *start, "inspect", str(files.stream)]
-        done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
-        assert (done.returncode, done.stdout, done.stderr) == (130, "", "robuststream: error: stopped\n")
-
-    def test_stopped_by_hand(self, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-        def stop(data: bytes) -> None:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(inspect_module, "read_stream", stop)
-        done = run("inspect", files.stream)
-        assert done.code == 130
-        assert done.error == "robuststream: error: stopped"

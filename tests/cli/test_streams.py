@@ -177,6 +177,18 @@ class TestClosed:
         assert b"cannot be read" not in done.stdout
 
 
+def test_reports_and_errors_in_one_file_keep_their_order(files: Files, tmp_path: Path) -> None:
+    words = command("verify", files.stream, tmp_path / "none", files.gap, tmp_path / "no more")
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    lines = [line.decode() for line in done.stdout.splitlines()]
+    whole, none, gap, finding, no_more = lines
+    assert whole.startswith(f"{files.stream}: ok")
+    assert "/none: " in none
+    assert gap.startswith(f"{files.gap}: damaged")
+    assert finding.startswith("  ROBS-GAP")
+    assert "/no more: " in no_more
+
+
 def test_names_that_standard_output_has_no_letters_for(files: Files, tmp_path: Path) -> None:
     path = tmp_path / "日.robs"
     path.write_bytes(files.stream.read_bytes())
