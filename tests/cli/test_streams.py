@@ -21,7 +21,8 @@ from tests.cli.conftest import Files
 from tests.helpers import sample_stream
 
 BIG = 3_000_000
-UNBUFFERED = [{}, {"PYTHONUNBUFFERED": "1"}]
+#: As Python has them of itself (an empty value counts as none), and raw.
+UNBUFFERED = [{"PYTHONUNBUFFERED": ""}, {"PYTHONUNBUFFERED": "1"}]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes of another kind")
 
 
@@ -179,7 +180,8 @@ class TestClosed:
 
 def test_reports_and_errors_in_one_file_keep_their_order(files: Files, tmp_path: Path) -> None:
     words = command("verify", files.stream, tmp_path / "none", files.gap, tmp_path / "no more")
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    environment = {**os.environ, **UNBUFFERED[0]}
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, check=False)
     lines = [line.decode() for line in done.stdout.splitlines()]
     whole, none, gap, finding, no_more = lines
     assert whole.startswith(f"{files.stream}: ok")
