@@ -16,7 +16,7 @@ from robuststream.arguments import whole_number
 from robuststream.batches import Batch, Failure, OnError, refuse_single
 from robuststream.checks import check_padded_size, check_size, fitting
 from robuststream.concealment import fill_missing, pixel_mask
-from robuststream.container.packets import MAX_PIXELS, Header, Metadata, Mode
+from robuststream.container.packets import DEFAULT_CHECKPOINTS, DEFAULT_TILE, MAX_PIXELS, Header, Metadata, Mode
 from robuststream.container.reader import read_restored
 from robuststream.container.repair import Restored, restore
 from robuststream.container.report import PROVEN, StreamReport
@@ -28,7 +28,7 @@ from robuststream.model import Model
 from robuststream.modelstore import load_model
 from robuststream.picture.io import read_picture, to_image
 from robuststream.refusals import damage, refuse_empty, refuse_nothing
-from robuststream.settings import CHECKPOINTS, DEFAULT_TILE, Settings
+from robuststream.settings import Settings
 from robuststream.sources import Source, read_lender, read_source
 from robuststream.tiling import Grid
 from robuststream.transforms import analyse, synthesise, to_bytes
@@ -47,7 +47,7 @@ def encode(
     mode: str = "exact",
     quality: int | None = None,
     parity: float = 0.0,
-    checkpoints: int = CHECKPOINTS,
+    checkpoints: int = DEFAULT_CHECKPOINTS,
     max_pixels: int = MAX_PIXELS,
 ) -> bytes:
     """Encode a picture into a stream.
@@ -104,7 +104,7 @@ def encode_batch(
     mode: str = "exact",
     quality: int | None = None,
     parity: float = 0.0,
-    checkpoints: int = CHECKPOINTS,
+    checkpoints: int = DEFAULT_CHECKPOINTS,
     max_pixels: int = MAX_PIXELS,
     on_error: Literal["raise"] = "raise",
 ) -> list[bytes]: ...
@@ -119,7 +119,7 @@ def encode_batch(
     mode: str = "exact",
     quality: int | None = None,
     parity: float = 0.0,
-    checkpoints: int = CHECKPOINTS,
+    checkpoints: int = DEFAULT_CHECKPOINTS,
     max_pixels: int = MAX_PIXELS,
     on_error: OnError,
 ) -> list[bytes | Failure]: ...
@@ -133,7 +133,7 @@ def encode_batch(
     mode: str = "exact",
     quality: int | None = None,
     parity: float = 0.0,
-    checkpoints: int = CHECKPOINTS,
+    checkpoints: int = DEFAULT_CHECKPOINTS,
     max_pixels: int = MAX_PIXELS,
     on_error: OnError = "raise",
 ) -> list[bytes] | list[bytes | Failure]:
@@ -223,7 +223,7 @@ def decode(
     *,
     strict: bool = False,
     max_pixels: int = MAX_PIXELS,
-    header_from: Source | None = None,
+    header_from: Source | Stream | None = None,
 ) -> Decoded:
     """Decode a stream, damaged or not. One or two flipped bits in a tile are put right where the decode proves it; what
     is lost is concealed. Both are said in `mask` and `report`.
@@ -266,7 +266,7 @@ def decode_batch(
     *,
     strict: bool = False,
     max_pixels: int = MAX_PIXELS,
-    header_from: Source | None = None,
+    header_from: Source | Stream | None = None,
     on_error: Literal["raise"] = "raise",
 ) -> list[Decoded]: ...
 
@@ -278,7 +278,7 @@ def decode_batch(
     *,
     strict: bool = False,
     max_pixels: int = MAX_PIXELS,
-    header_from: Source | None = None,
+    header_from: Source | Stream | None = None,
     on_error: OnError,
 ) -> list[Decoded | Failure]: ...
 
@@ -289,7 +289,7 @@ def decode_batch(
     *,
     strict: bool = False,
     max_pixels: int = MAX_PIXELS,
-    header_from: Source | None = None,
+    header_from: Source | Stream | None = None,
     on_error: OnError = "raise",
 ) -> list[Decoded] | list[Decoded | Failure]:
     """Decode streams with their tiles decoded together: faster, and with the latents that `decode` gives each.
@@ -348,7 +348,11 @@ def _picture(stream: Stream, decoded: DecodedLatents, model: Model, grid: Grid, 
 
 
 def verify(
-    data: Source, model: Model | None = None, *, max_pixels: int = MAX_PIXELS, header_from: Source | None = None
+    data: Source,
+    model: Model | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    header_from: Source | Stream | None = None,
 ) -> StreamReport:
     """Decode the entropy of every tile, compare all digests, and leave the pixels out.
 
@@ -360,7 +364,7 @@ def verify(
     return report
 
 
-def repair(*copies: Source, header_from: Source | None = None) -> Restored:
+def repair(*copies: Source, header_from: Source | Stream | None = None) -> Restored:
     """Put a damaged stream together again: from parity, and from what other damaged copies of it still have.
 
     Args:

@@ -1,24 +1,105 @@
-"""Writing files so that nothing is ever lost half-way: to a temporary file beside the target, then renamed.
+"""Bytes in, bytes out: files are written whole or not at all, and pipes and devices as far as they go, or it is said.
 
-Links are followed, a file that is replaced keeps its mode, and what is no regular file (a device, a pipe) is written
-to, never replaced.
+A file is written to a temporary one beside it, then renamed. Links are followed, and a file that is replaced keeps its
+mode. What is no regular file (a device, a pipe) is written to, never replaced.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
-import secrets
+import re
+import select
 import stat
+import time
 from pathlib import Path
+from typing import Any, Protocol
+
+#: Seconds between two tries, where the system cannot say when a pipe is ready.
+PAUSE = 0.01
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
+_NAMED_DESCRIPTORS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
 
-def write_file(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to `path`, all or nothing. Raises OSError."""
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        target.write_bytes(data)
-        return
-    temporary = target.with_name(f".robuststream.{secrets.token_hex(4)}.tmp")
+class RawFile(Protocol):
+    """What `open(path, "wb", buffering=0)` gives, as far as it is needed here."""
+
+    def write(self, data: memoryview, /) -> int | None: ...
+    def fileno(self) -> int: ...
+
+
+def write_file(path: str | os.PathLike[str], data: bytes, *, replace: bool = True) -> None:
+    """Write `data` to `path`, all or nothing.
+
+    Args:
+        replace: whether a regular file that stands there makes way.
+
+    Raises:
+        FileExistsError: it stands there, and is not to be replaced.
+        OSError: it cannot be written.
+    """
+    number = descriptor(path)
+    if number is not None:
+        # Opened by its name, a file that the shell appends to would be emptied.
+        _write_open(os.dup(number), data)
+    elif _is_regular(path):
+        _write_beside(Path(os.path.realpath(path)), data, replace)
+    else:
+        _write_open(path, data)
+
+
+def descriptor(path: str | os.PathLike[str]) -> int | None:
+    """The number of the open file that a path such as /dev/stdout or /dev/fd/3 names; None for any other path."""
+    text = os.fspath(path)
+    named = _DESCRIPTOR.fullmatch(text)
+    return int(named[1]) if named else _NAMED_DESCRIPTORS.get(text)
+
+
+def write_all(file: RawFile, data: bytes | bytearray | memoryview) -> None:
+    """Every byte of `data`: a raw file may take less, and one that does not block takes none while its reader is slow.
+
+    Raises:
+        OSError: it takes no more.
+    """
+    view = memoryview(data).cast("B")
+    while view:
+        taken = file.write(view)
+        if taken is None:
+            _wait(file, writing=True)
+        else:
+            view = view[taken:]
+
+
+def read_all(file: Any) -> bytes:
+    """All of a binary file up to its end; one that does not block is waited for. Raises OSError."""
+    whole = io.BytesIO()
+    while True:
+        piece = file.read(1 << 20)
+        if piece is None:
+            _wait(file, writing=False)
+        elif piece:
+            whole.write(piece)
+        else:
+            return whole.getvalue()
+
+
+def _is_regular(path: str | os.PathLike[str]) -> bool:
+    """Also where nothing is yet. The system follows links that no path leads through, as to an open pipe."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return True
+
+
+def _write_open(place: int | str | os.PathLike[str], data: bytes) -> None:
+    with open(place, "wb", buffering=0) as file:
+        write_all(file, data)
+
+
+def _write_beside(target: Path, data: bytes, replace: bool) -> None:
+    temporary = target.with_name(f".robuststream.{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
             if target.exists():
@@ -26,7 +107,32 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        if replace:
+            os.replace(temporary, target)
+        else:
+            _name(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _name(temporary: Path, target: Path) -> None:
+    """Rename, but not onto a file: in one step where the file system has links, which know no race."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        os.replace(temporary, target)
+    else:
+        temporary.unlink()
+
+
+def _wait(file: Any, writing: bool) -> None:
+    """Until the other side of a pipe has done something."""
+    with contextlib.suppress(OSError, ValueError):
+        select.select([] if writing else [file], [file] if writing else [], [])
+        return
+    time.sleep(PAUSE)

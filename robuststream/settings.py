@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from robuststream.arguments import thousandths, whole_number
-from robuststream.container.packets import MAX_PARITY, MAX_PIXELS, MAX_TILE, MAX_Y_CHECKPOINTS, Mode
+from robuststream.container.packets import (
+    DEFAULT_CHECKPOINTS,
+    DEFAULT_TILE,
+    MAX_PARITY,
+    MAX_PIXELS,
+    MAX_TILE,
+    MAX_Y_CHECKPOINTS,
+    Mode,
+)
 from robuststream.container.parity import require_raptorq
 from robuststream.model import Model
-
-DEFAULT_TILE = 256
-#: Inside y, of each tile: 6 bytes, for 2 dB in a tile that is hit, against one of 2 bytes.
-CHECKPOINTS = 3
 
 _MODES = {member.name.lower(): member for member in Mode}
 
@@ -37,7 +41,7 @@ class Settings:
         mode: Any = "exact",
         quality: Any = None,
         parity: Any = 0.0,
-        checkpoints: Any = CHECKPOINTS,
+        checkpoints: Any = DEFAULT_CHECKPOINTS,
         max_pixels: Any = MAX_PIXELS,
     ) -> Settings:
         """Raises ValueError, UnsupportedModel and ImportError, as `robuststream.encode`."""

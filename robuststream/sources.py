@@ -42,10 +42,11 @@ def read_source(source: Source) -> bytes:
     return read_file(binary_file(source))
 
 
-def read_lender(header_from: Source | None) -> Stream | None:
-    """The stream whose header may be borrowed. Raises OSError, TypeError and RobustStreamError."""
-    if header_from is None:
-        return None
+def read_lender(header_from: Source | Stream | None) -> Stream | None:
+    """The stream whose header may be borrowed, read unless it is already. Raises OSError, TypeError and
+    RobustStreamError."""
+    if header_from is None or isinstance(header_from, Stream):
+        return header_from
     try:
         return read_stream(read_source(header_from))
     except RobustStreamError as error:

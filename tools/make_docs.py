@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import typer
+import click
 
 import robuststream as rs
-from robuststream import cli, compressai, faults, pillow
+from robuststream import compressai, faults, pillow
+from robuststream.cli import program
 
 GUIDE = Path(__file__).resolve().parents[1] / "spec" / "guide"
 NOTE = "<!-- Written by tools/make_docs.py: change the source, and run it again. -->\n"
@@ -128,33 +129,49 @@ def _markdown(docstring: str) -> str:
 
 
 def command_line() -> str:
-    root = typer.main.get_command(cli.app)
-    parts = ["# Command line", NOTE, root.help or "", root.epilog or "", "\n".join(_described(root))]
-    for name, command in _commands("robuststream", root):
-        parts += [f"## {name}", command.help or "", "\n".join(_described(command))]
+    root = program.program
+    context = click.Context(root, info_name=program.NAME)
+    parts = ["# Command line", NOTE, _said(root.help), _said(root.epilog), "\n".join(_described(root))]
+    for name, command in _commands(context):
+        parts += [f"## {name}", _said(command.help), "\n".join(_described(command))]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+def _commands(context: click.Context) -> Iterator[tuple[str, click.Command]]:
     """Those that do something; groups are made of them."""
-    for own, item in command.commands.items():
-        if hasattr(item, "commands"):
-            yield from _commands(f"{name} {own}", item)
+    group: Any = context.command
+    for name in group.list_commands(context):
+        inner = click.Context(group.get_command(context, name), info_name=name, parent=context)
+        if isinstance(inner.command, click.Group):
+            yield from _commands(inner)
         else:
-            yield f"{name} {own}", item
+            yield inner.command_path, inner.command
+
+
+def _said(text: str | None) -> str:
+    """What click shows; a paragraph that it does not wrap, marked by a backspace, becomes a block."""
+    paragraphs = inspect.cleandoc(text or "").split("\n\n")
+    shown = [f"```\n{inspect.cleandoc(part[2:])}\n```" if part.startswith("\b\n") else part for part in paragraphs]
+    return "\n\n".join(shown)
 
 
 def _described(command: Any) -> Iterator[str]:
     for parameter in command.params:
-        if parameter.param_type_name == "argument":
-            name = f"`{parameter.metavar or parameter.name.upper()}`"
+        if isinstance(parameter, click.Argument):
+            name, what = f"`{parameter.metavar}`", getattr(parameter, "what", "")
         else:
-            value = "" if parameter.is_flag else f" {parameter.metavar or parameter.name.upper()}"
+            value = "" if parameter.is_flag else f" {_value(parameter)}"
             flags = sorted([*parameter.opts, *parameter.secondary_opts], key=len, reverse=True)
             name = ", ".join(f"`{flag}{value if flag.startswith('--') else ''}`" for flag in flags)
-        default = parameter.default
-        shown = "" if default in (None, False, True, "", []) or callable(default) else f" Default: {default}."
-        yield f"- {name}: {parameter.help or ''}{shown}"
+            what = parameter.help
+        shown = parameter.to_info_dict().get("default")
+        default = "" if shown in (None, False, True, 0, "") or parameter.multiple else f" Default: {shown}."
+        yield f"- {name}: {what}{default}"
+
+
+def _value(option: click.Option) -> str:
+    choices = getattr(option.type, "choices", None)
+    return option.metavar or ("|".join(choices) if choices else str(option.name).upper())
 
 
 # --- Pages ---------------------------------------------------------------------------------------------------------

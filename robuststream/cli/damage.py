@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from robuststream.cli.common import ForceOption, UsageError, check_output, read_input, write_output
+from robuststream.cli.common import FINE
+from robuststream.cli.parameters import FILE, WORD, Decorated, argument, command, force_option
+from robuststream.cli.places import (
+    UsageError,
+    as_output,
+    check_inputs,
+    check_output,
+    kind_of_file,
+    label,
+    read_input,
+    write_output,
+)
 
 if TYPE_CHECKING:
     from robuststream.faults import GilbertElliott
@@ -17,54 +30,93 @@ Channel = tuple[float, float, float, float]
 CHANNEL = "P R G B"
 
 
+def _number(
+    name: str, metavar: str, what: str, *, default: int | None = 0, least: int = 0
+) -> Callable[[Decorated], Decorated]:
+    """An option that takes a whole number; 0 is its default where it is damage that is not done."""
+    return click.option(
+        name, metavar=metavar, type=click.IntRange(least), default=default, show_default=bool(default), help=what
+    )
+
+
+def _rate(name: str, what: str) -> Callable[[Decorated], Decorated]:
+    return click.option(name, metavar="P", type=click.FloatRange(0, 1), default=0.0, show_default=False, help=what)
+
+
+@command("damage")
+@argument("source", metavar="IN", type=FILE, what="A stream, or any file; - is standard input.")
+@argument("target", metavar="OUT", type=WORD, what="The damaged copy; - is standard output.")
+@click.option("--seed", type=click.IntRange(0), required=True, help="The same seed does the same damage.")
+@_number("--drop-tiles", "N", "Cut out N tiles.")
+@click.option("--splice", metavar="FILE", type=FILE, help="Put packets of another stream in.")
+@_number("--splices", "N", "How many of them.", default=1)
+@_number("--splice-bytes", "BYTES", "Not packets, but runs of so many of its bytes.", default=None)
+@_number("--duplicate", "N", "Let N packets or datagrams stand twice.")
+@_number("--reorder", "N", "Let N packets or datagrams change places.")
+@_rate("--loss", "Lose datagrams at this rate.")
+@click.option(
+    "--loss-channel", metavar=CHANNEL, type=float, nargs=4, help="Lose datagrams in bursts (--channel says how)."
+)
+@_number(
+    "--mtu",
+    "BYTES",
+    "Size of datagrams: 1500 for losses; without it, --duplicate and --reorder take the stream's packets.",
+    default=None,
+    least=1,
+)
+@click.option("--lost", type=click.Choice(["removed", "zeroed"]), default="removed", help="What lost datagrams are.")
+@_number("--delete", "BYTES", "Cut out runs of so many bytes.")
+@_number("--deletes", "N", "How many such runs.", default=1)
+@_number("--insert", "BYTES", "Put in runs of so many random bytes.")
+@_number("--inserts", "N", "How many such runs.", default=1)
+@_number("--burst", "BYTES", "Overwrite runs of so many bytes.")
+@_number("--bursts", "N", "How many such runs.", default=1)
+@_number("--zero-sectors", "N", "Zero N sectors.")
+@_number("--sector", "BYTES", "Size of a sector.", default=512, least=1)
+@_number("--flip", "N", "Flip N bits.")
+@_rate("--bit-error-rate", "Flip bits at this rate.")
+@click.option(
+    "--channel",
+    metavar=CHANNEL,
+    type=float,
+    nargs=4,
+    help="Errors in bursts, by Gilbert and Elliott: probabilities of going from good to bad (P) and back (R), error "
+    "rates in the good (G) and the bad state (B).",
+)
+@click.option("--channel-unit", type=click.Choice(["bits", "bytes"]), default="bits", help="What the errors are of.")
+@_number("--cut-start", "BYTES", "Cut off so many at the beginning.")
+@_number("--truncate", "BYTES", "Keep so many bytes.", default=None)
+@force_option
 def damage(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A stream, or any file; - is standard input.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The damaged copy; - is standard output.")],
-    seed: Annotated[int, typer.Option(min=0, help="The same seed does the same damage.")],
-    drop_tiles: Annotated[int, typer.Option(metavar="N", min=0, help="Cut out N tiles.")] = 0,
-    splice: Annotated[Path | None, typer.Option(metavar="FILE", help="Put packets of another stream in.")] = None,
-    splices: Annotated[int, typer.Option(metavar="N", min=0, help="How many of them.")] = 1,
-    splice_bytes: Annotated[
-        int | None, typer.Option(metavar="BYTES", min=0, help="Not packets, but runs of so many of its bytes.")
-    ] = None,
-    duplicate: Annotated[int, typer.Option(metavar="N", min=0, help="Let N packets or datagrams stand twice.")] = 0,
-    reorder: Annotated[int, typer.Option(metavar="N", min=0, help="Let N packets or datagrams change places.")] = 0,
-    loss: Annotated[float, typer.Option(metavar="P", min=0, max=1, help="Lose datagrams at this rate.")] = 0,
-    loss_channel: Annotated[
-        Channel | None, typer.Option(metavar=CHANNEL, help="Lose datagrams in bursts (--channel says how).")
-    ] = None,
-    mtu: Annotated[
-        int | None,
-        typer.Option(
-            metavar="BYTES",
-            min=1,
-            help="Size of datagrams: 1500 for losses; without it, --duplicate and --reorder take the stream's packets.",
-        ),
-    ] = None,
-    lost: Annotated[str, typer.Option(help="What lost datagrams are: removed, or zeroed.")] = "removed",
-    delete: Annotated[int, typer.Option(metavar="BYTES", min=0, help="Cut out runs of so many bytes.")] = 0,
-    deletes: Annotated[int, typer.Option(metavar="N", min=0, help="How many such runs.")] = 1,
-    insert: Annotated[int, typer.Option(metavar="BYTES", min=0, help="Put in runs of so many random bytes.")] = 0,
-    inserts: Annotated[int, typer.Option(metavar="N", min=0, help="How many such runs.")] = 1,
-    burst: Annotated[int, typer.Option(metavar="BYTES", min=0, help="Overwrite runs of so many bytes.")] = 0,
-    bursts: Annotated[int, typer.Option(metavar="N", min=0, help="How many such runs.")] = 1,
-    zero_sectors: Annotated[int, typer.Option(metavar="N", min=0, help="Zero N sectors.")] = 0,
-    sector: Annotated[int, typer.Option(metavar="BYTES", min=1, help="Size of a sector.")] = 512,
-    flip: Annotated[int, typer.Option(metavar="N", min=0, help="Flip N bits.")] = 0,
-    bit_error_rate: Annotated[float, typer.Option(metavar="P", min=0, max=1, help="Flip bits at this rate.")] = 0,
-    channel: Annotated[
-        Channel | None,
-        typer.Option(
-            metavar=CHANNEL,
-            help="Errors in bursts, by Gilbert and Elliott: probabilities of going from good to bad (P) and back (R), "
-            "error rates in the good (G) and the bad state (B).",
-        ),
-    ] = None,
-    channel_unit: Annotated[str, typer.Option(help="What the errors are of: bits or bytes.")] = "bits",
-    cut_start: Annotated[int, typer.Option(metavar="BYTES", min=0, help="Cut off so many at the beginning.")] = 0,
-    truncate: Annotated[int | None, typer.Option(metavar="BYTES", min=0, help="Keep so many bytes.")] = None,
-    force: ForceOption = False,
-) -> None:
+    source: Path,
+    target: str,
+    seed: int,
+    drop_tiles: int,
+    splice: Path | None,
+    splices: int,
+    splice_bytes: int | None,
+    duplicate: int,
+    reorder: int,
+    loss: float,
+    loss_channel: Channel | None,
+    mtu: int | None,
+    lost: str,
+    delete: int,
+    deletes: int,
+    insert: int,
+    inserts: int,
+    burst: int,
+    bursts: int,
+    zero_sectors: int,
+    sector: int,
+    flip: int,
+    bit_error_rate: float,
+    channel: Channel | None,
+    channel_unit: str,
+    cut_start: int,
+    truncate: int | None,
+    force: bool,
+) -> int:
     """Damage a file on purpose, to see what becomes of it. Several kinds happen in the order listed here."""
     wanted = {
         "drop-tiles": drop_tiles,
@@ -84,7 +136,11 @@ def damage(
     }
     if not any(wanted.values()) and truncate is None:
         raise UsageError(f"say what damage: {', '.join(f'--{name}' for name in (*wanted, 'truncate'))}")
-    check_output(target, force)
+    output = as_output(target)
+    kind = kind_of_file(source)
+    check_inputs([source, splice])
+    # Any file may be damaged, into a file of any name; but not onto one of another kind.
+    check_output(output, force, replace(kind, suffixes=()) if kind else None, [source, splice])
     data = read_input(source)
     other = b"" if splice is None else read_input(splice)
 
@@ -125,8 +181,9 @@ def damage(
         if truncate is not None:
             data = faults.truncate(data, truncate)
     except ValueError as error:
-        raise UsageError(f"{source}: {error}") from error
-    write_output(target, data)
+        raise UsageError(f"{label(source)}: {error}") from error
+    write_output(output, data, force)
+    return FINE
 
 
 def _channel(numbers: Channel) -> GilbertElliott:

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from robuststream.cli.common import (
-    DAMAGED,
-    DEFAULT_PIXELS,
-    FINE,
+from robuststream.cli.common import DAMAGED, FINE, check_model, each, load, named, passing, read_lender, say
+from robuststream.cli.parameters import (
+    WORD,
+    argument,
+    command,
+    force_option,
+    header_from_option,
+    model_option,
+    out_dir_option,
+    pixels_option,
+)
+from robuststream.cli.places import (
+    PICTURE,
     STANDARD,
-    ForceOption,
-    HeaderFromOption,
-    ModelOption,
-    OutDirOption,
-    PixelsOption,
     UsageError,
+    as_output,
+    check_input,
     check_output,
-    each,
     label,
-    load,
-    named,
+    output_label,
     pair_up,
     read_input,
-    read_lender,
-    say,
+    same_place,
     write_output,
 )
 from robuststream.container.report import PROVEN, Outcome
@@ -37,68 +40,89 @@ if TYPE_CHECKING:
 
     from robuststream.container.report import StreamReport
 
+#: Of pictures, by the name of their format; the names are extensions as well.
 EXTENSIONS = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tif": ".tif", "tiff": ".tif"}
 
 
+@command("decode")
+@argument(
+    "paths", metavar="IN... OUT", nargs=-1, required=True, type=WORD, what="Streams, and the picture; - is a pipe."
+)
+@out_dir_option
+@model_option
+@click.option(
+    "--format",
+    type=click.Choice(list(EXTENSIONS), case_sensitive=False),
+    help="By OUT's extension, else png, without it.",
+)
+@click.option("--strict", is_flag=True, help="Write no picture when anything is damaged.")
+@click.option(
+    "--mask",
+    type=WORD,
+    help="Write a PNG that gives each pixel: 0 exact, 1 repaired, 2 concealed, 3 missing, 4 touched by a loss, "
+    "5 unproven.",
+)
+@header_from_option
+@force_option
+@pixels_option
 def decode(
-    paths: Annotated[list[Path], typer.Argument(metavar="IN... OUT", help="Streams, and the picture; - is a pipe.")],
-    out_dir: OutDirOption = None,
-    model: ModelOption = None,
-    format: Annotated[
-        str | None, typer.Option(help="png, jpeg, webp or tiff; by OUT's extension, else png, without it.")
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Write no picture when anything is damaged.")] = False,
-    mask: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write a PNG that gives each pixel: 0 exact, 1 repaired, 2 concealed, 3 missing, 4 touched by a loss, "
-            "5 unproven."
-        ),
-    ] = None,
-    header_from: HeaderFromOption = None,
-    force: ForceOption = False,
-    max_pixels: PixelsOption = DEFAULT_PIXELS,
-) -> None:
+    paths: tuple[str, ...],
+    out_dir: Path | None,
+    model: Path | None,
+    format: str | None,
+    strict: bool,
+    mask: str | None,
+    header_from: Path | None,
+    force: bool,
+    max_pixels: int,
+) -> int:
     """Decode streams into pictures. What is damaged is concealed, said, and ends in exit code 2."""
-    if format is not None and format.lower() not in EXTENSIONS:
-        raise UsageError(f"--format {format} is not one of png, jpeg, webp, tiff")
-    extension = EXTENSIONS[format.lower() if format else "png"]
-    if mask is not None:
-        if len(paths) - (out_dir is None) > 1:
-            raise UsageError("--mask takes one input at a time")
-        check_output(mask, force)
-    pairs = pair_up(paths, out_dir, extension, force)
-    if mask is not None:
-        _check_mask(mask, pairs[0][1])
+    extension = EXTENSIONS[format or "png"]
+    if mask is not None and len(paths) - (out_dir is None) > 1:
+        raise UsageError("--mask takes one input at a time")
+    pairs = pair_up(paths, out_dir, extension, force, PICTURE, [model, header_from])
+    kinds = {target: extension[1:] if format else _format(target) for _, target in pairs.items}
+    mask_file = None if mask is None else as_output(mask)
+    if mask_file is not None:
+        ((source, target),) = pairs.items
+        if same_place([mask_file, target]):
+            raise UsageError(f"{output_label(mask_file)}: the mask would take the picture's place: name another")
+        check_output(mask_file, force, PICTURE, [source, model, header_from])
+    check_model(model)
+    ready, worst = passing(pairs.items, lambda pair: check_input(pair[0]))
+    if not ready:
+        return worst
+    lender = read_lender(header_from)
+    pairs.make_folder()
 
     from robuststream import codec
-    from robuststream.picture.io import picture_format
 
-    kinds = {target: extension[1:] if format or target == STANDARD else picture_format(target) for _, target in pairs}
     decoder = load(model)
-    lender = read_lender(header_from)
 
     def one(pair: tuple[Path, Path]) -> int:
         source, target = pair
         data = read_input(source)
         with named(source):
             decoded = codec.decode(data, decoder, strict=strict, max_pixels=max_pixels, header_from=lender)
-        write_output(target, _file(decoded.image, kinds[target], target))
-        if mask is not None:
+        write_output(target, _file(decoded.image, kinds[target], target), force)
+        if mask_file is not None:
             from PIL import Image
 
-            write_output(mask, _file(Image.fromarray(decoded.mask), "png", mask))
+            write_output(mask_file, _file(Image.fromarray(decoded.mask), "png", mask_file), force)
         return _verdict(source, decoded.report)
 
-    raise typer.Exit(each(pairs, one))
+    return max(worst, each(ready, one))
 
 
-def _check_mask(mask: Path, target: Path) -> None:
-    """The mask must not take the picture's place, and its folder must be there before any work is done."""
-    if mask == target or (mask != STANDARD and target != STANDARD and mask.resolve() == target.resolve()):
-        raise UsageError(f"{label(mask)}: the mask would take the picture's place: give it a name of its own")
-    if mask != STANDARD and not mask.resolve().parent.is_dir():
-        raise UsageError(f"{mask}: its folder does not exist")
+def _format(target: Path) -> str:
+    """What a picture is written as where nobody says, by its extension; known before torch is imported."""
+    if target == STANDARD:
+        return "png"
+    suffix = target.suffix.lower()
+    if suffix[1:] not in EXTENSIONS:
+        names = ", ".join(f".{name}" for name in EXTENSIONS)
+        raise UsageError(f"{target}: {suffix or 'no extension'} names no format to write: use one of {names}")
+    return suffix[1:]
 
 
 def _file(image: Image, kind: str, target: Path) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,13 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 import robuststream as rs
+from robuststream.cli.demo import FILES
+from robuststream.cli.ownfolder import fill_folder
 from robuststream.concealment import Mask
 from robuststream.faults import burst
 from robuststream.files import write_file
 from robuststream.picture.io import read_picture, to_image, write_picture
+from robuststream.views.text import one_line
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "dog.png"
 #: Twelve bytes are overwritten at one place. The seed was not searched for: with seeds 1 to 5 between 5 and 19 % of the
@@ -49,15 +53,18 @@ def demonstrate(photo: Path | None, out: Path) -> None:
 
     Raises:
         ImageError: the photograph cannot be read.
+        UsageError: somebody else's file stands in `out` where one of the demo's belongs.
     """
     photo = photo or SAMPLE
     picture = read_picture(photo)
-    out.mkdir(parents=True, exist_ok=True)
     original = to_image(picture.pixels.permute(1, 2, 0).numpy(), picture.colour, picture.metadata).convert("RGB")
-    ours, panels = _robuststream(photo, original, out)
-    theirs, more = _compressai(photo, original, out)
-    figure = _figure([("the photograph", original), *more, *panels])
-    write_picture(figure, out / "demo.png")
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        ours, panels = _robuststream(photo, original, work)
+        theirs, more = _compressai(photo, original, work)
+        figure = _figure([("the photograph", original), *more, *panels])
+        write_picture(figure, work / "demo.png")
+        fill_folder(out, work, FILES)
     _print_table([theirs, ours], out)
 
 
@@ -89,21 +96,19 @@ def _robuststream(photo: Path, original: Image.Image, out: Path) -> tuple[Row, l
 def _compressai(photo: Path, original: Image.Image, out: Path) -> tuple[Row, list[tuple[str, Image.Image]]]:
     file, hurt_file = out / "compressai.bin", out / "compressai-damaged.bin"
     whole_picture, picture = out / "compressai-intact.png", out / "compressai.png"
-    for stale in (whole_picture, picture):
-        stale.unlink(missing_ok=True)
     failed = _peer("encode", photo, file) or _peer("decode", file, whole_picture)
     if failed:
         return Row("CompressAI", 0, "–", "–", "–", failed), []
     data = file.read_bytes()
     write_file(hurt_file, burst(data, seed=SEED, length=BURST_BYTES, count=1))
     failed = _peer("decode", hurt_file, picture)
-    whole = Image.open(whole_picture).convert("RGB")
+    whole = _opened(whole_picture)
     if failed:
         blank = Image.new("RGB", original.size, (40, 40, 40))
         return Row("CompressAI", len(data), _psnr(whole, original), "–", "0 %", failed), [
             (f"CompressAI: {failed}", blank)
         ]
-    decoded = Image.open(picture).convert("RGB")
+    decoded = _opened(picture)
     row = Row(
         "CompressAI",
         len(data),
@@ -113,6 +118,11 @@ def _compressai(photo: Path, original: Image.Image, out: Path) -> tuple[Row, lis
         "nothing",
     )
     return row, [("CompressAI's container, damaged", decoded)]
+
+
+def _opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
 def _peer(action: str, source: Path, target: Path) -> str | None:
@@ -125,7 +135,7 @@ def _peer(action: str, source: Path, target: Path) -> str | None:
     if done.returncode < 0:
         return f"crashes (signal {-done.returncode})"
     if done.returncode:
-        return f"fails: {done.stderr.strip().splitlines()[-1]}"
+        return f"fails: {one_line(next(reversed(done.stderr.strip().splitlines()), f'exit code {done.returncode}'))}"
     return None
 
 
@@ -174,7 +184,8 @@ def _print_table(rows: list[Row], out: Path) -> None:
         table.add_column(heading)
     for row in rows:
         table.add_row(row.container, f"{row.size:,}", row.intact, row.damaged, row.kept, row.says)
-    console = Console()
+    # Paths and what a child says are not markup.
+    console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
     console.print(table)
     console.print("intact, damaged: PSNR against the photograph; unharmed: pixels within 1/255 of the intact decode")
-    console.print(f"Pictures to look at: {out / 'demo.png'}", soft_wrap=True)
+    console.print(f"Pictures to look at: {one_line(str(out / 'demo.png'))}", soft_wrap=True)

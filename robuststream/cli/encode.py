@@ -3,61 +3,79 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from robuststream.cli.common import (
-    DEFAULT_PIXELS,
-    FINE,
-    STANDARD,
-    ForceOption,
-    ModelOption,
-    OutDirOption,
-    PixelsOption,
-    UsageError,
-    each,
-    named,
-    pair_up,
-    read_input,
-    require_parity,
-    write_output,
+from robuststream.cli.common import FINE, check_model, each, named, passing, require_parity
+from robuststream.cli.parameters import (
+    WORD,
+    argument,
+    command,
+    force_option,
+    model_option,
+    out_dir_option,
+    pixels_option,
 )
-from robuststream.container.packets import MAX_PARITY, MAX_TILE, MAX_Y_CHECKPOINTS
+from robuststream.cli.places import STANDARD, STREAM, UsageError, check_input, pair_up, read_input, write_output
+from robuststream.container.packets import (
+    DEFAULT_CHECKPOINTS,
+    DEFAULT_TILE,
+    MAX_PARITY,
+    MAX_TILE,
+    MAX_Y_CHECKPOINTS,
+)
 
-SUFFIX = ".robs"
 
-
+@command("encode")
+@argument(
+    "paths", metavar="IN... OUT", nargs=-1, required=True, type=WORD, what="Pictures, and the stream; - is a pipe."
+)
+@out_dir_option
+@click.option("--tile", default=DEFAULT_TILE, help="Side of a tile in pixels; smaller ones lose less and cost more.")
+@click.option(
+    "--mode",
+    type=click.Choice(["exact", "native"]),
+    default="exact",
+    help="exact: the same latents everywhere. native: entropy parameters in float32, checked.",
+)
+@click.option("--quality", type=int, help="Index of the rate, from 0, for models of variable rate; the middle one.")
+@click.option(
+    "--parity",
+    default=0.0,
+    help="Repair symbols as a share of the stream, such as 0.1; needs robuststream[parity].",
+)
+@click.option(
+    "--checkpoints",
+    type=click.IntRange(0, MAX_Y_CHECKPOINTS),
+    default=DEFAULT_CHECKPOINTS,
+    help="Inside y of each tile: a damaged tile keeps what stands before them.",
+)
+@model_option
+@force_option
+@pixels_option
 def encode(
-    paths: Annotated[list[Path], typer.Argument(metavar="IN... OUT", help="Pictures, and the stream; - is a pipe.")],
-    out_dir: OutDirOption = None,
-    tile: Annotated[int, typer.Option(help="Side of a tile in pixels; smaller ones lose less and cost more.")] = 256,
-    mode: Annotated[
-        str, typer.Option(help="exact: the same latents everywhere. native: entropy parameters in float32, checked.")
-    ] = "exact",
-    quality: Annotated[
-        int | None, typer.Option(help="Index of the rate, from 0, for models of variable rate; the middle one.")
-    ] = None,
-    parity: Annotated[
-        float, typer.Option(help="Repair symbols as a share of the stream, such as 0.1; needs robuststream[parity].")
-    ] = 0.0,
-    checkpoints: Annotated[
-        int, typer.Option(help="Inside y of each tile, 0 to 15: a damaged tile keeps what stands before them.")
-    ] = 3,
-    model: ModelOption = None,
-    force: ForceOption = False,
-    max_pixels: PixelsOption = DEFAULT_PIXELS,
-) -> None:
+    paths: tuple[str, ...],
+    out_dir: Path | None,
+    tile: int,
+    mode: str,
+    quality: int | None,
+    parity: float,
+    checkpoints: int,
+    model: Path | None,
+    force: bool,
+    max_pixels: int,
+) -> int:
     """Encode pictures (PNG, JPEG, WebP, TIFF, ...) into streams."""
-    if mode not in ("exact", "native"):
-        raise UsageError(f"--mode {mode} is not known: use exact or native")
     if not 0 <= parity <= MAX_PARITY:
         raise UsageError(f"--parity {parity} is not between 0 and {MAX_PARITY}")
     if parity:
         require_parity()
-    if not 0 <= checkpoints <= MAX_Y_CHECKPOINTS:
-        raise UsageError(f"--checkpoints {checkpoints} is not between 0 and {MAX_Y_CHECKPOINTS}")
-    pairs = pair_up(paths, out_dir, SUFFIX, force)
+    pairs = pair_up(paths, out_dir, STREAM.suffixes[0], force, STREAM, [model])
+    check_model(model)
+    ready, worst = passing(pairs.items, lambda pair: check_input(pair[0]))
+    if not ready:
+        return worst
+    pairs.make_folder()
 
     from robuststream.codec import encode as encode_picture
     from robuststream.modelstore import load_model
@@ -84,7 +102,7 @@ def encode(
                 checkpoints=checkpoints,
                 max_pixels=max_pixels,
             )
-        write_output(target, data)
+        write_output(target, data, force)
         return FINE
 
-    raise typer.Exit(each(pairs, one))
+    return max(worst, each(ready, one))

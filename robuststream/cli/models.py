@@ -7,20 +7,27 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from robuststream.cli.common import (
     DAMAGED,
     FINE,
-    STANDARD,
-    ForceOption,
-    UsageError,
-    check_output,
+    check_model,
     each,
     named,
     one_line,
+)
+from robuststream.cli.parameters import FILE, WORD, Group, argument, force_option
+from robuststream.cli.places import (
+    MODEL,
+    STANDARD,
+    UsageError,
+    as_output,
+    check_output,
+    make_folder,
+    names_folder,
     read_input,
     write_output,
 )
@@ -38,9 +45,7 @@ PIPE_WIDTH = 200
 #: Columns of numbers.
 NUMBERS = ("bytes", "layers", "channels", "weights")
 
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")]
-
-app = typer.Typer(help="List, show, install and export frozen models.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of tables.")
 
 
 class DamagedModel(UnsupportedModel):
@@ -52,23 +57,29 @@ class DamagedModel(UnsupportedModel):
 # --- Commands ------------------------------------------------------------------------------------------------------
 
 
-@app.command("list")
-def list_models(as_json: JsonOption = False) -> None:
+@click.group("models", cls=Group, no_args_is_help=False)
+def models() -> None:
+    """List, show, install and export frozen models."""
+
+
+@models.command("list")
+@json_option
+def list_models(as_json: bool) -> None:
     """List the bundled models and those in the model folder, as their headers describe them; `show` checks one."""
     from robuststream.modelstore import FOLDER_VARIABLE, model_folder, stored_models
 
-    models = list(stored_models())
+    found = list(stored_models())
     if as_json:
-        print(json.dumps([_entry(stored) for stored in models]))
+        print(json.dumps([_entry(stored) for stored in found]))
         return
     table = _table("name", "prior", "parameters", "synthesis", "bytes", "where")
-    for stored in models:
+    for stored in found:
         if not stored.problem:
             name = one_line(stored.name) or "no name"
             table.add_row(name, one_line(stored.prior), *stored.digests, str(stored.size), _where(stored))
     console = _console()
     console.print(table)
-    for stored in models:
+    for stored in found:
         if stored.problem:
             console.print(f"{one_line(str(stored.path))}: no valid model ({one_line(stored.problem)})", soft_wrap=True)
     folder = model_folder()
@@ -76,11 +87,10 @@ def list_models(as_json: JsonOption = False) -> None:
     console.print(f"model folder: {place}", soft_wrap=True)
 
 
-@app.command()
-def show(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name, 6 digits or more of a digest, or a file.")],
-    as_json: JsonOption = False,
-) -> None:
+@models.command("show")
+@argument("model", metavar="MODEL", what="A name, 6 digits or more of a digest, or a file.")
+@json_option
+def show(model: str, as_json: bool) -> None:
     """Check one model, and show everything about it and the proof that its entropy networks are exact."""
     from robuststream.modelstore import pick_models
 
@@ -91,14 +101,13 @@ def show(
         _print(facts)
 
 
-@app.command()
-def install(
-    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="Model files.")] = None,
-    zoo: Annotated[str | None, typer.Option(help="Download and freeze this model of CompressAI's zoo.")] = None,
-    quality: Annotated[int | None, typer.Option(help="Of the model of the zoo.")] = None,
-    metric: Annotated[str, typer.Option(help="Of the model of the zoo: mse or ms-ssim.")] = "mse",
-    force: ForceOption = False,
-) -> None:
+@models.command("install")
+@argument("files", metavar="[FILE]...", nargs=-1, type=FILE, what="Model files.")
+@click.option("--zoo", help="Download and freeze this model of CompressAI's zoo.")
+@click.option("--quality", type=int, help="Of the model of the zoo.")
+@click.option("--metric", default="mse", help="Of the model of the zoo: mse or ms-ssim.")
+@force_option
+def install(files: tuple[Path, ...], zoo: str | None, quality: int | None, metric: str, force: bool) -> int:
     """Check model files and copy them to the model folder, where decoding finds them by digest."""
     if bool(files) == (zoo is not None) or (zoo is None) != (quality is None):
         raise UsageError("give model files, or --zoo NAME and --quality N (robuststream models install --help)")
@@ -106,6 +115,7 @@ def install(
     from robuststream import modelstore
 
     def one(path: Path) -> int:
+        check_model(path)
         _, model = _load([path])
         _installed(path, *modelstore.install(model, read_input(path), force))
         return FINE
@@ -115,19 +125,21 @@ def install(
         with contextlib.redirect_stdout(io.StringIO()):
             done = modelstore.install_pretrained(zoo, quality, metric, force)
         _installed(f"{zoo}, quality {quality}, {metric}", *done)
-    raise typer.Exit(each(files or [], one))
+    return each(files, one)
 
 
-@app.command()
-def export(
-    words: Annotated[
-        list[str], typer.Argument(metavar="[MODEL] OUT", help="A name, digest or file; and a file or folder.")
-    ],
-    stream: Annotated[
-        Path | None, typer.Option("--stream", help="Export the model that this stream names, instead of MODEL.")
-    ] = None,
-    force: ForceOption = False,
-) -> None:
+@models.command("export")
+@argument(
+    "words",
+    metavar="[MODEL] OUT",
+    nargs=-1,
+    required=True,
+    type=WORD,
+    what="A name, digest or file; and a file or folder.",
+)
+@click.option("--stream", type=FILE, help="Export the model that this stream names, instead of MODEL.")
+@force_option
+def export(words: tuple[str, ...], stream: Path | None, force: bool) -> None:
     """Check a model and write its file, to keep it beside the streams it decodes."""
     if len(words) != (2 if stream is None else 1):
         raise UsageError("give a model and an output, or --stream FILE and an output")
@@ -135,13 +147,15 @@ def export(
     from robuststream.modelstore import pick_models
 
     paths = pick_models(words[0]) if stream is None else _named_by(stream)
-    out = Path(words[-1])
-    if out.is_dir():
-        out /= paths[0].name
-    check_output(out, force)
+    word = words[-1]
+    folder = Path(word) if names_folder(word) or Path(word).is_dir() else None
+    if folder is not None:
+        make_folder(folder)
+    out = as_output(word) if folder is None else folder / paths[0].name
+    check_output(out, force, MODEL, [*paths, stream])
     path, model = _load(paths)
     data = read_input(path)
-    write_output(out, data)
+    write_output(out, data, force)
     if out != STANDARD:
         print(f"{one_line(str(out))}: {one_line(model.name) or 'no name'}, {len(data)} bytes")
 

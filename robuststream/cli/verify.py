@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from robuststream.cli.common import (
     DAMAGED,
-    DEFAULT_PIXELS,
     FINE,
-    HeaderFromOption,
-    ModelOption,
-    PixelsOption,
+    check_model,
     each,
-    label,
     load,
     named,
     one_line,
-    read_input,
+    passing,
     read_lender,
 )
+from robuststream.cli.parameters import FILE, argument, command, header_from_option, model_option, pixels_option
+from robuststream.cli.places import check_input, check_inputs, label, read_input
 from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome
 
 
+@command("verify")
+@argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE, what="Streams; - is standard input.")
+@click.option("--decode", is_flag=True, help="Decode the entropy as well and compare all digests; needs the model.")
+@model_option
+@header_from_option
+@pixels_option
 def verify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Streams; - is standard input.")],
-    decode: Annotated[
-        bool, typer.Option("--decode", help="Decode the entropy as well and compare all digests; needs the model.")
-    ] = False,
-    model: ModelOption = None,
-    header_from: HeaderFromOption = None,
-    max_pixels: PixelsOption = DEFAULT_PIXELS,
-) -> None:
+    files: tuple[Path, ...],
+    decode: bool,
+    model: Path | None,
+    header_from: Path | None,
+    max_pixels: int,
+) -> int:
     """Check streams: every byte of the container, and with --decode every entropy parameter."""
-    decoder = load(model) if decode else None
+    check_inputs([*files, header_from])
+    ready, worst = list(files), FINE
+    if decode:
+        check_model(model)
+        ready, worst = passing(files, check_input)
+        if not ready:
+            return worst
     lender = read_lender(header_from)
+    decoder = load(model) if decode else None
 
     def one(path: Path) -> int:
         data = read_input(path)
@@ -47,7 +55,7 @@ def verify(
 
                 report = codec.verify(data, decoder, max_pixels=max_pixels, header_from=lender)
             else:
-                report = read_stream(data, read_stream(lender) if lender else None).report
+                report = read_stream(data, lender).report
         good = report.intact and (report.verified or not decode)
         what = f"every tile is {report.header.mode.proof}" if decode else "the container is whole"
         findings = len(report.findings) + report.findings_left_out
@@ -61,4 +69,4 @@ def verify(
             print(f"  and {report.findings_left_out} more")
         return FINE if good else DAMAGED
 
-    raise typer.Exit(each(files, one))
+    return max(worst, each(ready, one))

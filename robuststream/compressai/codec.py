@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from robuststream.batches import Failure, OnError
 from robuststream.codec import decode_batch, encode_batch
+from robuststream.container.packets import DEFAULT_TILE
 from robuststream.errors import DamagedStream, ImageError
 from robuststream.model import Model
-from robuststream.settings import DEFAULT_TILE
 
 
 class RobustCodec(nn.Module):

@@ -87,6 +87,7 @@ class Judge:
             header=self._header,
             packets=found.count(),
             entropy_bytes=sum(len(tile.words) for tile in self._tiles.values()),
+            parity_bytes=sum(packet.size for packet in found.parity.values()),
             metadata_bytes=sum(packet.size for packet in found.notes.values()),
             tiles=reports,
             missing_tiles=missing,

@@ -15,6 +15,9 @@ MINOR = 0
 MAX_PIXELS = 1 << 28
 #: A tile is decoded as a whole, so its side is limited: memory hangs on it.
 MAX_TILE = 4096
+#: What an encoder takes unless told otherwise: a tile's side in pixels, and checkpoints inside y of each tile (6 bytes,
+#: for 2 dB in a tile that is hit, against one of 2 bytes).
+DEFAULT_TILE, DEFAULT_CHECKPOINTS = 256, 3
 #: Of each tile, inside y.
 MAX_Y_CHECKPOINTS = 15
 #: Repair symbols for each source symbol.

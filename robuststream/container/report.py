@@ -112,7 +112,8 @@ class StreamReport:
         stream_id: 8 hexadecimal digits.
         header: the header that counted.
         packets: number of intact packets of this stream, by kind.
-        entropy_bytes: bytes of rANS words in intact tiles; the rest of the file is framing, metadata and damage.
+        entropy_bytes: bytes of rANS words in intact tiles; the rest is parity, metadata, framing and damage.
+        parity_bytes: bytes of PARITY packets.
         metadata_bytes: bytes of METADATA packets.
         tiles: a state for each tile; those never seen are left out where the header declares more tiles than the file
             has bytes, and `missing_tiles` counts them all the same.
@@ -125,6 +126,7 @@ class StreamReport:
     header: Header
     packets: dict[str, int]
     entropy_bytes: int
+    parity_bytes: int
     metadata_bytes: int
     tiles: tuple[TileReport, ...]
     missing_tiles: int
@@ -189,6 +191,7 @@ class StreamReport:
             "header": header,
             "packets": self.packets,
             "entropy_bytes": self.entropy_bytes,
+            "parity_bytes": self.parity_bytes,
             "metadata_bytes": self.metadata_bytes,
             "missing_tiles": self.missing_tiles,
             "tiles": [_plain(tile) for tile in self.tiles],

@@ -159,6 +159,21 @@ class TestHeaderFrom:
         assert "nothing proves that of stream" in done.error
         assert not (tmp_path / "whole.robs").exists()
 
+    def test_it_is_read_once(
+        self, bare: Path, other: Path, run: Run, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not by the library again, nor for each of many files."""
+
+        def again(data: bytes) -> None:
+            raise AssertionError("a lender is read a second time")
+
+        monkeypatch.setattr("robuststream.sources.read_stream", again)
+        second = tmp_path / "second.robs"
+        second.write_bytes(bare.read_bytes())
+        assert run("decode", bare, second, "--out-dir", tmp_path / "out", "--header-from", other).code == 2
+        assert len(list((tmp_path / "out").iterdir())) == 2
+        assert run("verify", "--decode", bare, second, "--header-from", other).code == 2
+
     def test_not_needed(self, other: Path, run: Run, files: Files, tmp_path: Path) -> None:
         done = run("decode", files.stream, tmp_path / "a.png", "--header-from", other)
         assert done.code == 0
@@ -176,7 +191,7 @@ class TestOutputs:
     @pytest.mark.parametrize("command", ["encode", "decode"])
     def test_an_existing_one_is_refused(self, command: str, run: Run, files: Files, tmp_path: Path) -> None:
         source = files.photo if command == "encode" else files.stream
-        out = tmp_path / "out.png"
+        out = tmp_path / ("out.robs" if command == "encode" else "out.png")
         out.write_bytes(b"precious")
         done = run(command, source, out)
         assert done.code == 1
@@ -242,6 +257,18 @@ def test_encode_refuses(options: list[str], reason: str, run: Run, files: Files,
     assert done.code == 1
     assert reason in done.error
     assert not list(tmp_path.iterdir())
+
+
+def test_defaults_are_the_library_s() -> None:
+    import inspect
+
+    from robuststream.cli import decode, encode
+
+    for command, function in ((encode.encode, rs.encode), (decode.decode, rs.decode)):
+        defaults = {name: item.default for name, item in inspect.signature(function).parameters.items()}
+        shared = {option.name: option.to_info_dict()["default"] for option in command.params if option.name in defaults}
+        assert shared == {name: defaults[name] for name in shared}
+        assert "max_pixels" in shared
 
 
 def test_a_progress_bar_only_at_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,7 +55,32 @@ class TestInspect:
         done = run("inspect", files.stream, files.lost, "--json")
         assert (done.code, done.err) == (2, "")
         documents = [json.loads(line) for line in done.out.splitlines()]
-        assert documents == [rs.inspect(path).to_json() for path in (files.stream, files.lost)]
+        paths = (files.stream, files.lost)
+        assert documents == [{"file": str(path)} | rs.inspect(path).to_json() for path in paths]
+
+    def test_json_has_a_line_for_each_file(self, run: Run, files: Files, tmp_path: Path) -> None:
+        """What cannot be read has one as well, so that lines and files never shift."""
+        paths = [tmp_path / "none.robs", files.stream, files.photo, tmp_path, Path("-"), files.lost]
+        done = run("inspect", *paths, "--json")
+        assert done.code == 2
+        documents = [json.loads(line) for line in done.out.splitlines()]
+        assert [document["file"] for document in documents] == list(map(str, paths))
+        assert ["error" in document for document in documents] == [True, False, True, True, True, False]
+        found = [(doc["error"]["kind"], doc["error"]["exit_code"]) for doc in documents if "error" in doc]
+        assert found == [("UsageError", 1), ("NotARobustStream", 2), ("UsageError", 1), ("NotARobustStream", 2)]
+        said = [line.removeprefix("robuststream: error: ") for line in done.err.splitlines()]
+        assert said == [document["error"]["message"] for document in documents if "error" in document]
+
+    def test_a_bug_has_a_line_in_json_too(self, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+        from robuststream.cli import inspect
+
+        def broken(data: bytes) -> None:
+            raise KeyError("why")
+
+        monkeypatch.setattr(inspect, "read_stream", broken)
+        done = run("inspect", files.stream, "--json")
+        assert done.code == 3
+        assert json.loads(done.out)["error"] == {"kind": "KeyError", "message": "'why'", "exit_code": 3}
 
     def test_json_follows_its_schema(self, run: Run, files: Files, tmp_path: Path) -> None:
         policy = tmp_path / "policy.toml"
@@ -64,10 +89,15 @@ class TestInspect:
         jsonschema.Draft202012Validator.check_schema(schema)
         assert set(schema["$defs"]["finding"]["properties"]["rule"]["enum"]) == {rule.value for rule in Rule}
         for more in ((), ("-v", "--policy", policy)):
-            lines = run("inspect", files.stream, files.lost, files.gap, files.flipped, "--json", *more).out.splitlines()
-            assert len(lines) == 4
+            paths = (files.stream, files.lost, files.gap, files.flipped, files.photo, tmp_path / "none")
+            lines = run("inspect", *paths, "--json", *more).out.splitlines()
+            assert len(lines) == len(paths)
             for line in lines:
                 jsonschema.validate(json.loads(line), schema)
+        jsonschema.validate(rs.inspect(files.stream).to_json(), schema)
+        for wrong in ({"file": "a", "schema": 1}, json.loads(lines[0]) | {"error": json.loads(lines[-1])["error"]}):
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate(wrong, schema)
 
     def test_standard_input(self, run: Run, files: Files) -> None:
         done = run("inspect", "-", stdin=files.stream.read_bytes())
@@ -102,7 +132,7 @@ class TestManyFiles:
         whole, lost, gap = done.out.decode().splitlines()
         size = files.stream.stat().st_size
         assert whole.startswith(f"{files.stream}: intact, 170 x 100 RGB, 6 tiles, {size} bytes, ")
-        assert whole.endswith(" bit per pixel, exact, no parity")
+        assert whole.endswith(" bit per pixel, mode exact, no parity")
         assert lost.startswith(f"{files.lost}: DAMAGED, 1 finding, 170 x 100 RGB, 5 of 6 tiles, ")
         assert gap.startswith(f"{files.gap}: DAMAGED, 1 finding, 170 x 100 RGB, 6 tiles, ")
 
@@ -260,12 +290,14 @@ class TestVerify:
         assert run("verify", files.stream, "--decode", "--model", files.model).code == 0
 
 
-@pytest.mark.parametrize("command", ["inspect", "verify", "damage"])
+@pytest.mark.parametrize("command", ["inspect", "verify", "damage", "--help", "encode"])
 def test_imports_nothing_heavy(command: str, files: Files, tmp_path: Path) -> None:
-    heavy = {"torch", "numba", "PIL", "compressai", "safetensors", "rich.progress"}
+    heavy = {"torch", "numba", "PIL", "compressai", "safetensors", "rich", "typer", "pydantic"}
     options: list[str] = []
+    if command in ("--help", "encode"):
+        options = ["--help"]
     if command == "damage":
-        options = [str(tmp_path / "out.robs"), "--seed", "1", "--drop-tiles", "1"]
+        options = [str(files.stream), str(tmp_path / "out.robs"), "--seed", "1", "--drop-tiles", "1"]
     else:
         heavy.add("numpy")
     code = (
@@ -273,7 +305,10 @@ def test_imports_nothing_heavy(command: str, files: Files, tmp_path: Path) -> No
         f"found = {heavy!r} & set(sys.modules); sys.exit(f'imported: {{found}}' if found else code)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, command, str(files.stream), *options], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, command, *(options or [str(files.stream)])],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
 

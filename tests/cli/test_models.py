@@ -105,7 +105,7 @@ class TestList:
         assert run("models", "list", "--json").code == 0
 
     def test_imports_nothing_heavy(self, installed: Path) -> None:
-        heavy = {"torch", "numba", "PIL", "compressai", "rich.progress"}
+        heavy = {"torch", "numba", "PIL", "compressai", "rich.progress", "typer", "pydantic"}
         code = (
             "import sys; from robuststream.cli import main; code = main(['models', 'list']);"
             f"found = {heavy!r} & set(sys.modules); sys.exit(f'imported: {{found}}' if found else code)"

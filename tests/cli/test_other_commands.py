@@ -1,8 +1,7 @@
-"""`damage`, `freeze`, `demo`, and the program as a whole."""
+"""`damage` and `freeze`."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ import torch
 
 import robuststream as rs
 from robuststream import faults
-from robuststream.checksum import kernel
-from robuststream.cli import inspect as inspect_module
 from tests.cli.conftest import Files, Run
 from tests.helpers import sample_stream
 from tests.small import model, net
@@ -206,67 +203,3 @@ class TestFreeze:
         assert done.code == 1
         assert done.error
         assert not (tmp_path / "m.safetensors").exists()
-
-
-def test_demo_passes_its_arguments_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[Path | None, Path]] = []
-    monkeypatch.setattr("robuststream.cli.demonstration.demonstrate", lambda photo, out: calls.append((photo, out)))
-    assert run("demo").code == 0
-    assert run("demo", "a.png", "--out", "b").code == 0
-    assert calls == [(None, Path("demo")), (Path("a.png"), Path("b"))]
-
-
-class TestProgram:
-    def test_version(self, run: Run) -> None:
-        done = run("--version")
-        assert (done.code, done.err) == (0, "")
-        assert done.out.decode() == f"robuststream {rs.__version__} (CRC-32C by {kernel})\n"
-
-    @pytest.mark.parametrize(
-        "command",
-        [[], ["encode"], ["decode"], ["inspect"], ["verify"], ["damage"], ["freeze"], ["models"]]
-        + [["models", command] for command in ("list", "show", "install", "export")],
-    )
-    def test_help(self, command: list[str], run: Run) -> None:
-        done = run(*command, "--help")
-        assert (done.code, done.err) == (0, "")
-        assert b"Usage" in done.out
-
-    @pytest.mark.parametrize(
-        "argv", [[], ["nonsense"], ["inspect"], ["--nonsense"], ["verify", "--nonsense"], ["models"]]
-    )
-    def test_usage(self, argv: list[str], run: Run) -> None:
-        done = run(*argv)
-        assert (done.code, done.out) == (1, b"")
-        assert "--help" in done.error
-
-    def test_as_a_module(self) -> None:
-        done = subprocess.run([sys.executable, "-m", "robuststream", "nonsense"], capture_output=True, check=False)
-        assert done.returncode == 1
-        assert done.stdout == b""
-        assert done.stderr.startswith(b"robuststream: error: ")
-
-    def test_a_bug_of_ours(self, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-        def broken(data: bytes) -> None:
-            raise KeyError("of\nsome kind")
-
-        monkeypatch.setattr(inspect_module, "read_stream", broken)
-        monkeypatch.delenv("ROBUSTSTREAM_DEBUG", raising=False)
-        done = run("inspect", files.stream)
-        assert done.code == 3
-        assert "a bug of ours, KeyError" in done.error
-        assert "report it" in done.error
-        monkeypatch.setenv("ROBUSTSTREAM_DEBUG", "1")
-        done = run("inspect", files.stream)
-        assert done.code == 3
-        assert "Traceback" in done.err
-        assert "in broken" in done.err
-
-    def test_stopped_by_hand(self, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-        def stop(data: bytes) -> None:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(inspect_module, "read_stream", stop)
-        done = run("inspect", files.stream)
-        assert done.code == 130
-        assert "Traceback" not in done.err

@@ -82,7 +82,8 @@ def test_copies_are_merged(run: Run, files: Files, tmp_path: Path) -> None:
 
 def test_usage(hurt: Path, run: Run, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "many copies and -o OUT" in run("repair", hurt).error
-    assert "exists already" in run("repair", hurt, hurt).error
+    # Whoever forgets -o must not be told to overwrite a copy.
+    assert "exists already: if it is another copy, give -o OUT" in run("repair", hurt, files.stream).error
     assert "no robuststream packet" in run("repair", files.photo, tmp_path / "out.robs").error
     assert "--parity 5.0 is not between" in run("encode", files.photo, tmp_path / "out.robs", "--parity", 5).error
     monkeypatch.setitem(sys.modules, "raptorq", None)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 import robuststream as rs
 from bars.common import Figure, photo_paths, pixels_of, psnr
-from robuststream.codec import CHECKPOINTS
+from robuststream.container.packets import DEFAULT_CHECKPOINTS as CHECKPOINTS
 from robuststream.container.reader import read_stream
 from robuststream.faults import drop_tiles
 
