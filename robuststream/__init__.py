@@ -12,6 +12,7 @@ Names are loaded when first used: `inspect` and the errors need no torch.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from robuststream.errors import (
@@ -26,6 +27,7 @@ from robuststream.errors import (
     PictureWarning,
     RobustStreamError,
     StreamChanged,
+    StreamNotFound,
     UnsupportedModel,
     UnsupportedVersion,
 )
@@ -64,20 +66,35 @@ _LAZY = {
 }
 
 
-def inspect(data: Source) -> StreamReport:
+def inspect(data: Source, *, stream: int = 0) -> StreamReport:
     """What a stream holds and what is wrong with it, from its container alone; imports no torch.
 
     Args:
         data: the stream, as `decode` takes it.
+        stream: which one, where `data` holds several.
 
     Raises:
         OSError: the path or file cannot be read. TypeError: `data` is no source.
         NotARobustStream, DamagedStream, UnsupportedVersion: no header can be read.
+        StreamNotFound: there are not so many streams.
     """
+    from robuststream.arguments import whole_number
     from robuststream.container.reader import read_stream
     from robuststream.sources import read_source
 
-    return read_stream(read_source(data)).report
+    return read_stream(read_source(data), number=whole_number("stream", stream)).report
+
+
+def read_streams(data: Source) -> Iterator[StreamReport]:
+    """What `inspect` says of each of several streams in one file, those that have an intact header, in their order.
+
+    The first is what every function takes when it is not told otherwise, the others are `stream=1` and so on. Each is
+    read when it is asked for. Arguments and errors as for `inspect`.
+    """
+    from robuststream.container import reader
+    from robuststream.sources import read_source
+
+    return (stream.report for stream in reader.read_streams(read_source(data)))
 
 
 def __getattr__(name: str) -> Any:
@@ -110,6 +127,7 @@ __all__ = [
     "RobustStreamError",
     "StreamChanged",
     "StreamFile",
+    "StreamNotFound",
     "StreamReport",
     "UnsupportedModel",
     "UnsupportedVersion",
@@ -123,6 +141,7 @@ __all__ = [
     "inspect",
     "load_model",
     "open",
+    "read_streams",
     "repair",
     "verify",
 ]

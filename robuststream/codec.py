@@ -224,6 +224,7 @@ def decode(
     strict: bool = False,
     max_pixels: int = MAX_PIXELS,
     header_from: Source | Stream | None = None,
+    stream: int = 0,
 ) -> Decoded:
     """Decode a stream, damaged or not. One or two flipped bits in a tile are put right where the decode proves it; what
     is lost is concealed. Both are said in `mask` and `report`.
@@ -239,6 +240,7 @@ def decode(
         header_from: another stream of the same size, tile side, model and settings, whose header is taken where every
             HEADER of this one is gone. Tiles prove that they fit it; unless all are there and the stream id proves the
             header too, they are `unproven`: size and place are the other stream's. (spec/format.md, section 10.2)
+        stream: which one, where `data` holds several that have a header: 0 is the first, as `read_streams` lists them.
 
     Raises:
         OSError: the path or file cannot be read. TypeError: `data` is no source.
@@ -248,9 +250,10 @@ def decode(
         ContextDesync: with `strict`, the entropy parameters differ from the encoder's.
         ModelNotFound, ModelMismatch: no model, or the wrong one.
         ImageError: the declared picture is too large.
+        StreamNotFound: there are not so many streams.
     """
-    stream, model, grid = _open(data, model, whole_number("max_pixels", max_pixels), read_lender(header_from))
-    return decode_stream(stream, model, grid, strict)
+    opened = _open(data, model, whole_number("max_pixels", max_pixels), read_lender(header_from), stream)
+    return decode_stream(*opened, strict)
 
 
 def decode_stream(stream: Stream, model: Model, grid: Grid, strict: bool) -> Decoded:
@@ -353,12 +356,13 @@ def verify(
     *,
     max_pixels: int = MAX_PIXELS,
     header_from: Source | Stream | None = None,
+    stream: int = 0,
 ) -> StreamReport:
     """Decode the entropy of every tile, compare all digests, and leave the pixels out.
 
     Arguments and errors as for `decode`.
     """
-    opened = _open(data, model, whole_number("max_pixels", max_pixels), read_lender(header_from))
+    opened = _open(data, model, whole_number("max_pixels", max_pixels), read_lender(header_from), stream)
     report = decode_latents(*opened).report
     refuse_nothing(opened[0], report)
     return report
@@ -386,9 +390,11 @@ def repair(*copies: Source, header_from: Source | Stream | None = None) -> Resto
     return restore([read_source(data) for data in copies], read_lender(header_from))
 
 
-def _open(data: Source, model: Model | None, max_pixels: int, lender: Stream | None) -> tuple[Stream, Model, Grid]:
+def _open(
+    data: Source, model: Model | None, max_pixels: int, lender: Stream | None, number: int = 0
+) -> tuple[Stream, Model, Grid]:
     """Read the container, check the declared size, find the model and see that it is the right one."""
-    stream = read_restored(read_source(data), lender)
+    stream = read_restored(read_source(data), lender, whole_number("stream", number))
     model, grid = fitting(stream.header, model, max_pixels)
     refuse_empty(stream)
     return stream, model, grid

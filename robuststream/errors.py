@@ -34,6 +34,10 @@ class DamagedStream(RobustStreamError):  # noqa: N818
     exit_code = 2
 
 
+class StreamNotFound(RobustStreamError):  # noqa: N818
+    """The file holds fewer streams than the one that was asked for by its number."""
+
+
 class ModelMismatch(RobustStreamError):  # noqa: N818
     """The model at hand is not the one that coded the stream."""
 

@@ -39,7 +39,12 @@ Region = tuple[int, int, int, int]
 
 
 def open(
-    source: Source, model: Model | None = None, *, max_pixels: int = MAX_PIXELS, header_from: Source | None = None
+    source: Source,
+    model: Model | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    header_from: Source | None = None,
+    stream: int = 0,
 ) -> StreamFile:
     """Open a stream to look at it, or to decode regions of it, without reading all of it; imports no torch.
 
@@ -52,6 +57,7 @@ def open(
         model: the model that encoded it; found by the digest in the stream, at the first decode, when None.
         max_pixels: larger declared pictures are refused.
         header_from: another stream of the same series, as `robuststream.decode` takes it.
+        stream: which one, where the source holds several; for others than the first all of it is read at once.
 
     Raises:
         OSError: it cannot be read.
@@ -59,7 +65,7 @@ def open(
         NotARobustStream, UnsupportedVersion, DamagedStream: no header can be read, or the borrowed one does not fit.
         ImageError: the declared picture is too large.
     """
-    return StreamFile(source, model, max_pixels, read_lender(header_from))
+    return StreamFile(source, model, max_pixels, read_lender(header_from), whole_number("stream", stream))
 
 
 class StreamFile:
@@ -82,7 +88,9 @@ class StreamFile:
         metadata: ICC profile, EXIF and XMP, byte for byte.
     """
 
-    def __init__(self, source: Source, model: Model | None, max_pixels: int, lender: Stream | None) -> None:
+    def __init__(
+        self, source: Source, model: Model | None, max_pixels: int, lender: Stream | None, number: int
+    ) -> None:
         self._source = positional(source)
         try:
             self._written = self._source.state()
@@ -91,10 +99,11 @@ class StreamFile:
             self._model = model
             self._fitted: tuple[Model, Grid] | None = None
             self._lender = lender
+            self._number = number
             self._max_pixels = whole_number("max_pixels", max_pixels)
             self._whole: Stream | None = None
             self._filled: DecodedLatents | None = None
-            self._front = read_front(self._source.read)
+            self._front = None if number else read_front(self._source.read)
             stream = self._front.stream if self._front else self._all()
             self.header: Header = stream.header
             self.stream_id: str = stream.stream_id.hex()
@@ -230,7 +239,7 @@ class StreamFile:
         if self._source.state() != self._written:
             self._refuse_other(f"it was written to since it was opened, and has {len(data)} bytes now")
         try:
-            stream = read_restored(data, self._lender)
+            stream = read_restored(data, self._lender, self._number)
         except NotARobustStream as error:
             if self._front is not None:
                 self._refuse_other(str(error))

@@ -18,6 +18,7 @@ from robuststream.cli.parameters import (
     model_option,
     out_dir_option,
     pixels_option,
+    stream_option,
 )
 from robuststream.cli.places import (
     PICTURE,
@@ -63,6 +64,7 @@ EXTENSIONS = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "ti
     "5 unproven.",
 )
 @header_from_option
+@stream_option
 @force_option
 @pixels_option
 def decode(
@@ -73,6 +75,7 @@ def decode(
     strict: bool,
     mask: str | None,
     header_from: Path | None,
+    stream: int,
     force: bool,
     max_pixels: int,
 ) -> int:
@@ -103,7 +106,9 @@ def decode(
         source, target = pair
         data = read_input(source)
         with named(source):
-            decoded = codec.decode(data, decoder, strict=strict, max_pixels=max_pixels, header_from=lender)
+            decoded = codec.decode(
+                data, decoder, strict=strict, max_pixels=max_pixels, header_from=lender, stream=stream
+            )
         write_output(target, _file(decoded.image, kinds[target], target), force)
         if mask_file is not None:
             from PIL import Image

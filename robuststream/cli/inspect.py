@@ -22,7 +22,7 @@ from robuststream.cli.common import (
     named,
     one_line,
 )
-from robuststream.cli.parameters import FILE, WORD, argument, command, force_option, model_option
+from robuststream.cli.parameters import FILE, WORD, argument, command, force_option, model_option, stream_option
 from robuststream.cli.places import (
     PAGE,
     PICTURE,
@@ -60,6 +60,7 @@ class _Wanted:
     as_json: bool
     policy: Path | None
     model: Path | None
+    stream: int
     force: bool
     demands: Policy | None = None
     map: Path | None = None
@@ -100,6 +101,7 @@ class _Wanted:
 @click.option("--map", type=WORD, help="Write a PNG of the tiles, coloured by state.")
 @click.option("--html", type=WORD, help="Write a page: the decoded picture, its tiles, the file's bytes. Needs torch.")
 @model_option
+@stream_option
 @force_option
 def inspect(
     files: tuple[Path, ...],
@@ -110,11 +112,12 @@ def inspect(
     map: str | None,
     html: str | None,
     model: Path | None,
+    stream: int,
     force: bool,
 ) -> int:
     """Show what streams hold and what is wrong with them, from the container alone: of many files a line each."""
     paths = list(_expand(files))
-    wanted = _Wanted(paths, verbose, hex, as_json, policy, model, force)
+    wanted = _Wanted(paths, verbose, hex, as_json, policy, model, stream, force)
     check_inputs(wanted.reads)
     map_file = _output("--map", map, wanted, PICTURE)
     page_file = _output("--html", html, wanted, PAGE)
@@ -176,7 +179,7 @@ def _show(path: Path, wanted: _Wanted) -> int:
         raise UsageError(f"{path}: no *{SUFFIX} file is in this folder")
     data = read_input(path)
     with named(path):
-        stream = read_stream(data)
+        stream = read_stream(data, number=wanted.stream)
         report = stream.report
         if wanted.map is not None:
             _write_map(report, _name(path), wanted)

@@ -73,6 +73,9 @@ out_dir_option = click.option("--out-dir", type=FILE, help="Folder for the outpu
 header_from_option = click.option(
     "--header-from", type=FILE, help="Another stream of the same series, to take the header from where all are lost."
 )
+stream_option = click.option(
+    "--stream", type=click.IntRange(min=0), default=0, metavar="N", help="Of several streams in a file; 0 is the first."
+)
 pixels_option = click.option(
     "--max-pixels", type=click.IntRange(min=1), default=MAX_PIXELS, help="Refuse larger pictures."
 )

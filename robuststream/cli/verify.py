@@ -17,7 +17,15 @@ from robuststream.cli.common import (
     passing,
     read_lender,
 )
-from robuststream.cli.parameters import FILE, argument, command, header_from_option, model_option, pixels_option
+from robuststream.cli.parameters import (
+    FILE,
+    argument,
+    command,
+    header_from_option,
+    model_option,
+    pixels_option,
+    stream_option,
+)
 from robuststream.cli.places import check_input, check_inputs, label, read_input
 from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome
@@ -28,12 +36,14 @@ from robuststream.container.report import Outcome
 @click.option("--decode", is_flag=True, help="Decode the entropy as well and compare all digests; needs the model.")
 @model_option
 @header_from_option
+@stream_option
 @pixels_option
 def verify(
     files: tuple[Path, ...],
     decode: bool,
     model: Path | None,
     header_from: Path | None,
+    stream: int,
     max_pixels: int,
 ) -> int:
     """Check streams: every byte of the container, and with --decode every entropy parameter."""
@@ -53,9 +63,9 @@ def verify(
             if decode:
                 from robuststream import codec
 
-                report = codec.verify(data, decoder, max_pixels=max_pixels, header_from=lender)
+                report = codec.verify(data, decoder, max_pixels=max_pixels, header_from=lender, stream=stream)
             else:
-                report = read_stream(data, lender).report
+                report = read_stream(data, lender, stream).report
         good = report.intact and (report.verified or not decode)
         what = f"every tile is {report.header.mode.proof}" if decode else "the container is whole"
         findings = len(report.findings) + report.findings_left_out

@@ -19,7 +19,7 @@ from robuststream.container.packets import Buffer, Header, Kind, Packet, Tile, i
 from robuststream.container.proof import HeaderSource, Proof
 from robuststream.container.restoring import restored
 from robuststream.container.stream import Stream
-from robuststream.errors import UnsupportedVersion
+from robuststream.errors import StreamNotFound, UnsupportedVersion
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def read_stream(data: bytes, lender: Stream | None = None, number: int = 0) -> S
             the order of their first packets.
 
     Raises:
-        ValueError: there are not so many streams.
+        StreamNotFound: there are not so many streams.
         NotARobustStream: no packet is in it.
         DamagedStream: packets are in it, but no header; or the lender's does not fit.
         UnsupportedVersion: a newer format.
@@ -63,7 +63,7 @@ def _collected(data: bytes, number: int) -> Collected:
     if number:
         streams = collected.streams()
         if not 0 < number < len(streams):
-            raise ValueError(f"there is no stream {number}: the data hold {len(streams)} with a header, counted from 0")
+            raise StreamNotFound(f"there is no stream {number}: {len(streams)} with a header are here, counted from 0")
         collected = Collected(data, streams[number])
     return collected
 

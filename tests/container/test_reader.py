@@ -20,7 +20,7 @@ from robuststream.container.report import Rule, TileState
 from robuststream.container.scanner import scan
 from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
-from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
+from robuststream.errors import DamagedStream, NotARobustStream, StreamNotFound, UnsupportedVersion
 from tests.helpers import packet, random_tiles, sample_header, sample_stream
 
 METADATA = Metadata(xmp=b"<x/>")
@@ -637,7 +637,7 @@ def test_each_of_several_streams_can_be_had():
         f"{len(list(scan(others[1][2])))} packets of another stream ({streams[1].stream_id.hex()}), "
         "which can be had as stream 1",
     ]
-    with pytest.raises(ValueError, match="there is no stream 2: the data hold 2 with a header"):
+    with pytest.raises(StreamNotFound, match="there is no stream 2: 2 with a header are here"):
         read_stream(data, number=2)
     # What is damaged in one of them is its own affair.
     hurt = bytearray(data)
