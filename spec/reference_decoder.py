@@ -172,6 +172,8 @@ def scan(data: bytes) -> list[Packet]:
 
 # --- §5: HEADER -----------------------------------------------------------------------------------------------------
 
+GUARD = bytes.fromhex("0d 0a 1a 0a 0d")
+
 
 @dataclass(frozen=True)
 class Header:
@@ -207,6 +209,7 @@ def parse_header(payload: memoryview) -> Header:
     cursor, values, last = Cursor(payload), dict[str, Any](), -1
     major, minor = cursor.integer(1), cursor.integer(1)
     need(major == 1, f"this is version {major}.{minor}; version 1 is read (§5, §18)", Refusal)
+    need(cursor.take(len(GUARD)) == GUARD, "the header's guard is other bytes (§5)")
     while cursor.place < len(payload):
         tag, size = cursor.varint(), cursor.varint()
         value = Cursor(cursor.take(size))

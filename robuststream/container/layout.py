@@ -134,8 +134,16 @@ def _varint(data: bytes, at: int) -> tuple[int, int] | None:
 
 # --- Section 5: HEADER ---------------------------------------------------------------------------------------------
 
+#: What PNG's signature is for: CRLF, ^Z, LF and CR, of which every text-mode transfer changes some in a way of its own.
+GUARD = b"\r\n\x1a\n\r"
 FIELD = c.Struct("tag" / VarInt, "value" / c.Prefixed(VarInt, c.GreedyBytes))
-HEADER = c.Struct("major" / c.Byte, "minor" / c.Byte, "fields" / c.GreedyRange(FIELD), c.Terminated)
+HEADER = c.Struct(
+    "major" / c.Byte,
+    "minor" / c.Byte,
+    "guard" / c.Const(GUARD),
+    "fields" / c.GreedyRange(FIELD),
+    c.Terminated,
+)
 
 SIZE = c.Struct("width" / VarInt, "height" / VarInt, c.Terminated)
 NUMBER = c.FocusedSeq("number", "number" / VarInt, c.Terminated)
