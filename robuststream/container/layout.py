@@ -309,7 +309,7 @@ def _tile_context(header: Header) -> dict[str, int]:
     return {"checkpoints": header.checkpoints, "mode": header.mode, "y_checkpoints": header.y_checkpoints}
 
 
-def _split_tile(header: Header, payload: Buffer) -> tuple[Any, Buffer] | None:
+def split_tile(header: Header, payload: Buffer) -> tuple[Any, Buffer] | None:
     """A TILE payload's fields and its words, which are not copied; None where it is too short."""
     try:
         fields = TILE.parse(bytes(payload[:MAX_TILE_FIELDS]), **_tile_context(header))
@@ -320,7 +320,7 @@ def _split_tile(header: Header, payload: Buffer) -> tuple[Any, Buffer] | None:
 
 def parse_tile(header: Header, identity: bytes, index: int, payload: Buffer) -> Tile | None:
     """Read a TILE payload whose CRC holds; None where it still breaks section 6 (its writer is at fault)."""
-    split = _split_tile(header, payload)
+    split = split_tile(header, payload)
     if split is None:
         return None
     fields, words = split
@@ -346,7 +346,7 @@ def salvage_tile(
     The words up to the seam by the checkpoint, then piece after piece of y by its sum, up to the first that fails. None
     where not even z is proven, or without z not one piece.
     """
-    split = _split_tile(header, payload)
+    split = split_tile(header, payload)
     if split is None or index >= header.tiles:
         return None
     fields, words = split

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import construct as c
 
@@ -29,10 +30,13 @@ from robuststream.container.packets import (
     kind_name,
 )
 from robuststream.container.parity import parse_description
-from robuststream.container.report import MAX_FINDINGS, Findings, Rule, StreamReport, TileReport, TileState
+from robuststream.container.report import MAX_FINDINGS, Finding, Findings, Rule, StreamReport, TileReport, TileState
 from robuststream.container.scanner import scan_batches
 from robuststream.container.writer import arrange, distances
-from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
+from robuststream.errors import DamagedStream, NotARobustStream, RobustStreamError, UnsupportedVersion
+
+if TYPE_CHECKING:
+    from robuststream.container.transfer import Transfer
 
 #: Tiles never seen are listed one by one only where the file has this many bytes a tile; a packet has 25 at least.
 LISTED = 16
@@ -85,14 +89,24 @@ def read_stream(data: bytes, lender: Stream | None = None) -> Stream:
 
 
 class _Reader:
-    def __init__(self, data: bytes, lender: Stream | None = None) -> None:
+    def __init__(self, data: bytes, lender: Stream | None = None, transfer: Transfer | None = None) -> None:
         self.data = data
         self.lender = lender
+        #: What happened to the file on its way: undone in `data`, where that can be tried.
+        self.transfer = transfer
         self.findings = Findings()
         self.loan: Loan | None = None
 
     def read(self) -> Stream:
         streams, gaps, damage = self._collect()
+        whole = any(found.headers for found in streams.values()) and not (gaps and gaps[0].start == 0)
+        if not whole and self.transfer is None:
+            # Here, because it imports NumPy.
+            from robuststream.container.transfer import undone
+
+            moved = undone(self.data)
+            if moved is not None:
+                return self._undone(*moved, streams)
         mender = Mender(self.data, gaps, self.findings)
         identity = self._choose(streams, damage, mender)
         found = streams.pop(identity)
@@ -129,6 +143,18 @@ class _Reader:
         )
         payload = bytes(found.headers[0].payload)
         return Stream(header, payload, identity, tiles, corrected, salvaged, unproven, metadata, report)
+
+    def _undone(self, data: bytes, transfer: Transfer, streams: Mapping[bytes, Found]) -> Stream:
+        """What is read with a transfer undone; of a transfer that only computed CRCs undo, its tiles are restored."""
+        try:
+            stream = _Reader(data, self.lender, transfer).read()
+        except RobustStreamError as error:
+            raise type(error)(f"{transfer.message} ({error})") from error
+        finding = Finding(Rule.TRANSFER, transfer.message, 0, len(self.data))
+        report = replace(stream.report, file_bytes=len(self.data), findings=(finding, *stream.report.findings))
+        whole = streams[stream.stream_id].tiles if stream.stream_id in streams else {}
+        restored = stream.tiles.keys() - whole.keys() if transfer.guessed else ()
+        return replace(stream, report=report, restored=restored)
 
     def _collect(self) -> tuple[dict[bytes, Found], list[Gap], Damage]:
         streams: dict[bytes, Found] = {}
