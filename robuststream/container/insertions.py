@@ -30,8 +30,8 @@ MAX_WAYS = 1 << 28
 MAX_HALVES, MAX_SETS = 1 << 19, 1 << 8
 #: More solutions than this are as good as none.
 MAX_SOLUTIONS = 16
-#: Of work: what a place costs (its register, and moving that), in sets.
-PLACE = 16
+#: Of work, in sets: what a call costs, and a place in it (its register, and moving that).
+CALL, PLACE = 1 << 10, 20
 
 _Words = npt.NDArray[np.uint32]
 _Places = npt.NDArray[np.int64]
@@ -96,8 +96,8 @@ def cost(body: bytes, missing: int, change: Change) -> int | None:
         return None
     if not flips:
         half = change.ways(gaps, (missing + 1) // 2)
-        return half + PLACE * gaps if half <= MAX_HALVES else None
-    return sets * ((1 << (flips + 1) // 2) + PLACE * flips) if sets <= MAX_SETS else None
+        return CALL + half + PLACE * gaps if half <= MAX_HALVES else None
+    return sets * (CALL + (1 << (flips + 1) // 2) + PLACE * flips) if sets <= MAX_SETS else None
 
 
 def explain(crc: int, body: bytes, missing: int, change: Change) -> list[bytes]:
@@ -197,10 +197,10 @@ def _matches(left: _Words, right: _Words, wanted: int) -> Iterator[tuple[int, in
     order = np.argsort(right, kind="stable")
     ranked = right[order]
     sought = left ^ np.uint32(wanted)
-    begin = np.searchsorted(ranked, sought, "left")
-    end = np.searchsorted(ranked, sought, "right")
-    for one in np.flatnonzero(end > begin).tolist():
-        for other in order[begin[one] : end[one]].tolist():
+    begin = np.searchsorted(ranked, sought)
+    for one in np.flatnonzero(ranked[np.minimum(begin, len(ranked) - 1)] == sought).tolist():
+        end = np.searchsorted(ranked, sought[one], "right")
+        for other in order[begin[one] : end].tolist():
             yield one, other
 
 

@@ -18,18 +18,19 @@ from robuststream.container.layout import GUARD, MAX_PACKET_HEADER, PAYLOAD_CRC_
 from robuststream.container.packets import Header, Kind
 from robuststream.errors import DamagedStream, UnsupportedVersion
 
-#: Sets of changes that may be looked at: some for each byte of the file, and more for small files. Some 10^7 a second.
-WORK, SPARE = 16, 1 << 23
+#: Sets of changes that may be looked at: some for each byte of the file, and more for small files. There go 5 million
+#: and more to a second.
+WORK, SPARE = 8, 1 << 22
 #: Bytes that may be missing, or changed, in a packet header.
 MAX_IN_HEAD = 3
-#: What it costs to try a packet header, in sets.
-TRY = 32
+#: What it costs to try a packet header, and the fields of a TILE, in sets.
+TRY, TRY_FIELDS = 1 << 5, 1 << 9
 #: Sync and kind have no line end.
 FIRST = len(SYNC) + 1
 #: Without any whole packet header the stream id is asked of so many.
 ASKED = 64
 #: The same in what stands before a TILE's words, and up to its seam; that is so many bytes, and more for sums.
-MAX_IN_FRONT = 2
+MAX_IN_FRONT = 3
 MIN_TILE_FIELDS, SUM_BYTES = 10, 2
 #: Bytes behind the last packet that a transfer may have added: an end of line.
 ADDED = 2
@@ -194,6 +195,9 @@ class _Rebuilder:
             return None
         for changes in range(MAX_IN_FRONT + 1):
             for made, missing, further in self._tile_fields(place, header, changes):
+                self._work -= TRY_FIELDS
+                if self._work < 0:
+                    return None
                 front = self._words(place, header, made, missing, further)
                 if front is not None:
                     return front
@@ -216,7 +220,7 @@ class _Rebuilder:
     ) -> tuple[int, bytes] | None:
         """The fields at the start of `made` and the words up to the seam, of which `further` bytes are missing."""
         split = layout.split_tile(header, made)
-        if split is None or self._work < 0:
+        if split is None:
             return None
         size, checkpoint = split[0].size, split[0].checkpoint
         start = place.start + size - missing
@@ -224,9 +228,9 @@ class _Rebuilder:
         stored = checkpoint.crc.to_bytes(PAYLOAD_CRC_BYTES, "little")
         body = self._data[start:end] + stored
         work = cost(body, further, self._change) if start < end <= place.end else None
-        self._work -= TRY + (work or 0)
-        if work is None or self._work < 0:
+        if work is None or work > self._work:
             return None
+        self._work -= work
         seed = layout.checkpoint_crc(header, place.fields.stream_id, place.fields.number, b"")
         words = [item for item in explain(seed, body, further, self._change) if item.endswith(stored)]
         return (end, made[:size] + words[0][:-PAYLOAD_CRC_BYTES]) if len(words) == 1 else None
