@@ -24,6 +24,8 @@ from robuststream.checksum import crc32c, crc32c_shift
 CR, LF = 0x0D, 0x0A
 #: CRC-32C of any bytes and their own CRC-32C behind them.
 RESIDUE = crc32c(bytes(4))
+#: Bytes that may be missing of a packet.
+MAX_MISSING = 16
 #: Sets of changes among which the CRC-32C is asked to choose: of a wrong one in 16 cases it takes one more.
 MAX_WAYS = 1 << 28
 #: Halves of sets that are held at a time, and sets that are looked at one by one.
@@ -91,12 +93,12 @@ class Change:
 def cost(body: bytes, missing: int, change: Change) -> int | None:
     """The work of `explain`, in sets looked at; None where there are too many for a CRC-32C to tell."""
     gaps, flips = len(change.gaps(body)), len(change.flips(body))
-    sets = change.ways(gaps, missing) if missing >= 0 else 0
+    sets = change.ways(gaps, missing) if 0 <= missing <= MAX_MISSING else 0
     if not sets or sets << min(flips, 64) > MAX_WAYS:
         return None
     if not flips:
         half = change.ways(gaps, (missing + 1) // 2)
-        return CALL + half + PLACE * gaps if half <= MAX_HALVES else None
+        return CALL + half + change.ways(gaps, missing // 2) + PLACE * gaps if half <= MAX_HALVES else None
     return sets * (CALL + (1 << (flips + 1) // 2) + PLACE * flips) if sets <= MAX_SETS else None
 
 
@@ -111,13 +113,14 @@ def explain(crc: int, body: bytes, missing: int, change: Change) -> list[bytes]:
         missing: bytes that are missing of them.
     """
     gaps, flips = change.gaps(body), change.flips(body)
-    if not flips:
-        return [change.undone(body, found) for found in _insertions(crc, body, gaps, missing, change)]
     solutions: list[bytes] = []
-    for chosen in change.sets(gaps, missing):
-        filled = change.undone(body, chosen)
-        solutions += [change.undone(filled, (), found) for found in _flips(crc, filled, change)]
-    # The same bytes come of several sets where one end can be had in two ways.
+    if not flips:
+        solutions = [change.undone(body, found) for found in _insertions(crc, body, gaps, missing, change)]
+    else:
+        for chosen in change.sets(gaps, missing):
+            filled = change.undone(body, chosen)
+            solutions += [change.undone(filled, (), found) for found in _flips(crc, filled, change)]
+    # Several sets may give the same bytes.
     return list(dict.fromkeys(solutions))[:MAX_SOLUTIONS]
 
 

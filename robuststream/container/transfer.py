@@ -132,10 +132,15 @@ def undone(data: bytes) -> tuple[bytes, Transfer] | None:
 
 def _diagnose(data: bytes, depth: int) -> Transfer | None:
     head = data[:HEAD]
-    if wrappings.without_mark(head) is None and _has_header(head):
-        return None
+    if _has_header(head):
+        # It may stand in the file as it was, with something around it.
+        return _of_wrapping(data, depth, _AROUND)
     return (
-        _of_wrapping(data, depth) or _of_line_ends(data) or _of_bits(head) or _of_text(head) or _of_another_file(head)
+        _of_wrapping(data, depth, _WRAPPINGS)
+        or _of_line_ends(data)
+        or _of_bits(head)
+        or _of_text(head)
+        or _of_another_file(head)
     )
 
 
@@ -274,9 +279,14 @@ _WRAPPINGS: dict[TransferKind, tuple[str, _Unwrap | None]] = {
 }
 
 
-def _of_wrapping(data: bytes, depth: int) -> Transfer | None:
+#: Those in which bytes may stand as they were: behind a mark, or because compressing did not make them fewer.
+_AROUND = (_K.BYTE_ORDER_MARK, _K.GZIP, _K.ZLIB, _K.XZ, _K.ZIP)
+
+
+def _of_wrapping(data: bytes, depth: int, kinds: Iterable[TransferKind]) -> Transfer | None:
     """One that can be taken off, and then shows a stream or another transfer of one."""
-    for kind, (message, _) in _WRAPPINGS.items():
+    for kind in kinds:
+        message = _WRAPPINGS[kind][0]
         for code in wrappings.CODES if kind in _TEXT else ("",):
             # A ZIP archive has its directory at the end.
             inner = _unwrap(data if kind == _K.ZIP else data[:HEAD], kind, code)

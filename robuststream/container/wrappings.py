@@ -83,7 +83,14 @@ def without_mark(data: bytes) -> bytes | None:
 _SPACE = b" \t\r\n\f\v"
 _DIGITS = b"0123456789ABCDEFabcdef"
 _BASE64_LETTERS = bytes(byte for byte in range(128) if chr(byte).isalnum()) + b"+/-_="
-_BASE64 = re.compile(rb"(?:^|[\s,;:\"'>])(t1JTS[\w+/\s-]*)", re.ASCII)
+_BASE64 = re.compile(rb"(?:^|[\s,;:\"'>])(?=t1JTS)", re.ASCII)
+#: The end of what is base64: padding, a line of hyphens in a mail, a quotation mark or an element's end around it.
+_BASE64_END = re.compile(rb"[=\"'<>]|[\r\n]--")
+#: The letters for URLs as the others; one that is none keeps its place, so that damage stays where it is.
+_BASE64_PLAIN = bytes(
+    b"+/"[b"-_".index(byte)] if byte in b"-_" else byte if byte in _BASE64_LETTERS else 65 for byte in range(256)
+)
+_HEX_PLAIN = bytes(byte if byte in _DIGITS else 48 for byte in range(256))
 _XXD = re.compile(rb"^[0-9A-Fa-f]+: ((?:[0-9A-Fa-f]{2} ?)+)(?:  |\r?$)", re.MULTILINE)
 _HEXDUMP = re.compile(rb"^[0-9A-Fa-f]+  ((?:[0-9A-Fa-f]{2} {1,2})+) *\|", re.MULTILINE)
 _UU = re.compile(rb"^begin [0-7]{3,4} [^\n]*\n", re.MULTILINE)
@@ -94,9 +101,9 @@ def base64(data: bytes) -> bytes | None:
     found = _BASE64.search(data)
     if found is None and data.translate(None, _BASE64_LETTERS + _SPACE):
         return None
-    # A line of hyphens ends what stands in a mail.
-    text = re.split(rb"[\r\n]--", data if found is None else found[1], maxsplit=1)[0]
-    text = text.translate(bytes.maketrans(b"-_", b"+/"), _SPACE + b"=")
+    text = data[found.end() :] if found is not None else data
+    end = _BASE64_END.search(text)
+    text = text[: end.start() if end else None].translate(_BASE64_PLAIN, _SPACE)
     text = text[: len(text) - (len(text) % 4 == 1)]
     return binascii.a2b_base64(text + b"=" * (-len(text) % 4))
 
@@ -107,9 +114,9 @@ def hexadecimal(data: bytes) -> bytes | None:
         if form.match(data):
             return bytes.fromhex(b" ".join(form.findall(data)).decode())
     plain = data.replace(b"0x", b"").translate(None, _SPACE + b":,;{}-")
-    if plain.translate(None, _DIGITS):
+    if plain.translate(None, _DIGITS) and not plain.lower().startswith(START.hex().encode()):
         return None
-    return bytes.fromhex(plain[: len(plain) // 2 * 2].decode())
+    return bytes.fromhex(plain[: len(plain) // 2 * 2].translate(_HEX_PLAIN).decode())
 
 
 def quoted_printable(data: bytes) -> bytes | None:
@@ -138,7 +145,8 @@ def uuencoded(data: bytes) -> bytes | None:
         try:
             made.append(binascii.a2b_uu(line))
         except binascii.Error:
-            break
+            # The line's first character says how many bytes it has.
+            made.append(bytes(line[0] - 32 & 63))
     return b"".join(made)
 
 
