@@ -7,6 +7,7 @@ after them. Nothing here is proof: what is undone is read as any file is, and th
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -146,10 +147,8 @@ def _diagnose(data: bytes, depth: int) -> Transfer | None:
 
 def _has_header(data: bytes) -> bool:
     """Whether an intact HEADER stands in these bytes."""
-    at = data.find(START)
-    for _ in range(MAX_PLACES):
-        if at < 0:
-            break
+    for match in itertools.islice(re.finditer(re.escape(START), data), MAX_PLACES):
+        at = match.start()
         parsed = parse_packet_header(data[at : at + MAX_PACKET_HEADER])
         if parsed is not None:
             fields, crc, size = parsed
@@ -157,7 +156,6 @@ def _has_header(data: bytes) -> bool:
             stored = data[end : end + PAYLOAD_CRC_BYTES]
             if crc32c(data[at + size : end], crc).to_bytes(PAYLOAD_CRC_BYTES, "little") == stored:
                 return True
-        at = data.find(START, at + 1)
     return False
 
 
@@ -302,7 +300,8 @@ def _unwrap(data: bytes, kind: TransferKind, code: str) -> bytes | None:
 
 def _of_text(head: bytes) -> Transfer | None:
     """Written as text, and bytes that were none are gone."""
-    if "\ufffdRSH".encode() in head or any("\ufffdRSH".encode(order) in head for order in ("utf-16-le", "utf-16-be")):
+    places = [head.find("\ufffdRSH".encode(form)) for form in ("utf-8", "utf-16-le", "utf-16-be")]
+    if any(place >= 0 and START not in head[:place] for place in places):
         what = "the file was read as UTF-8 text, and each byte that was none was replaced"
         return Transfer(_K.UTF8_REPLACED, f"{what}: {_AGAIN}", False)
     if head.startswith(b"RSH") and re.search(re.escape(GUARD), head[: 2 * MAX_PACKET_HEADER]) and _is_utf8(head):

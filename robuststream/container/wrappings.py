@@ -28,6 +28,8 @@ SWELL, SPARE = 4, 1 << 20
 PIECE, LZMA_MEMORY = 1 << 16, 1 << 27
 #: Parts of a compressed file, each with a beginning of its own.
 MAX_PARTS = 1 << 10
+#: Where text begins, so many bytes of it must be.
+TEXT = 32
 
 BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
@@ -40,7 +42,9 @@ CODES = ("cp1252", "cp437", "cp850", "mac_roman", "cp1250", "cp1251", "cp866", "
 
 def utf8(data: bytes, code: str) -> bytes | None:
     """Bytes that were read as text of an 8-bit code and written as UTF-8."""
-    if _start(code).encode() not in data:
+    place = data.find(_start(code).encode())
+    # Not what stands in a stream's own metadata.
+    if place < 0 or START in data[:place]:
         return None
     return _as_bytes(data.decode(errors="replace"), code)
 
@@ -49,7 +53,7 @@ def utf16(data: bytes, code: str) -> bytes | None:
     """The same, written as UTF-16, of either byte order."""
     for order in ("utf-16-le", "utf-16-be"):
         place = data.find(_start(code).encode(order))
-        if place >= 0 and place % 2 == 0:
+        if place >= 0 and place % 2 == 0 and START not in data[:place]:
             return _as_bytes(data.decode(order, errors="replace"), code)
     return None
 
@@ -96,9 +100,15 @@ _HEXDUMP = re.compile(rb"^[0-9A-Fa-f]+  ((?:[0-9A-Fa-f]{2} {1,2})+) *\|", re.MUL
 _UU = re.compile(rb"^begin [0-7]{3,4} [^\n]*\n", re.MULTILINE)
 
 
+def _is_text(data: bytes, start: int) -> bool:
+    """Whether it is ASCII up to what begins at `start`, and there. Bytes that are none may stand behind, by damage."""
+    return start >= 0 and data[: start + TEXT].isascii()
+
+
 def base64(data: bytes) -> bytes | None:
     """Base64, also with the letters for URLs, with line breaks, behind the headers of a mail or a data: URI."""
     found = _BASE64.search(data)
+    found = found if found is not None and _is_text(data, found.end()) else None
     if found is None and data.translate(None, _BASE64_LETTERS + _SPACE):
         return None
     text = data[found.end() :] if found is not None else data
@@ -121,13 +131,13 @@ def hexadecimal(data: bytes) -> bytes | None:
 
 def quoted_printable(data: bytes) -> bytes | None:
     start = data.upper().find(b"=B7RSH")
-    return None if start < 0 else binascii.a2b_qp(data[start:])
+    return binascii.a2b_qp(data[start:]) if _is_text(data, start) else None
 
 
 def percent(data: bytes) -> bytes | None:
     """As in a URL."""
     start = data.upper().find(b"%B7RSH")
-    if start < 0:
+    if not _is_text(data, start):
         return None
     from urllib.parse import unquote_to_bytes
 
@@ -136,12 +146,10 @@ def percent(data: bytes) -> bytes | None:
 
 def uuencoded(data: bytes) -> bytes | None:
     begin = _UU.search(data)
-    if begin is None:
+    if begin is None or not _is_text(data, begin.end()):
         return None
     made = []
-    for line in data[begin.end() :].splitlines():
-        if line in (b"end", b"`", b" ", b""):
-            break
+    for line in filter(None, data[begin.end() :].partition(b"\nend")[0].splitlines()):
         try:
             made.append(binascii.a2b_uu(line))
         except binascii.Error:

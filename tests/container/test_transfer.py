@@ -21,6 +21,7 @@ from robuststream import faults
 from robuststream.container import transfer, wrappings
 from robuststream.container.layout import GUARD, build_header
 from robuststream.container.packets import Kind as PacketKind
+from robuststream.container.packets import Metadata
 from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome, Rule
 from robuststream.container.scanner import scan
@@ -79,7 +80,7 @@ def test_all_others_are_named_and_no_tile_is_wrong(data, name):
         stream = read_stream(hurt(data))
     except (NotARobustStream, DamagedStream) as error:
         said = str(error)
-        assert told.message in said  # noqa: PT017 - not every one ends so
+        assert told.message in said
         return
     assert stream.header == right.header
     assert stream.tiles.items() <= right.tiles.items()
@@ -137,6 +138,25 @@ def test_a_guard_as_it_was_says_nothing_where_there_are_zeros():
     assert 0 in DATA
     damaged = DATA.replace(b"toy", b"TOY").replace(build_header(sample_header())[-4:], b"abcd")
     assert diagnose(damaged) is None
+
+
+TEXTS = ("UTF-8 of CP437", "UTF-16 with a mark", "quoted-printable", "percent-encoded", "uuencoded", "base64 in a mail",
+         "UTF-8, others replaced")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_a_stream_carries_along_is_not_taken_for_it(name):
+    """Metadata may hold anything, another stream that went over a transfer too."""
+    data = sample_stream(metadata=Metadata(xmp=b"\n" + TRANSFERS[name][1](DATA)))[2]
+    assert diagnose(data) is None
+    assert diagnose(TRANSFERS["lone LF to CRLF"][1](data)).kind == TransferKind.LONE_LF_TO_CRLF
+
+
+@pytest.mark.parametrize("name", ["UTF-8, others ignored", "question marks", "7 bits"])
+def test_half_of_the_signs_are_none(name):
+    hurt = TRANSFERS[name][1](DATA)
+    assert diagnose(hurt[:10]) is None
+    assert diagnose(hurt + b"\xff" * 9) is None
 
 
 # --- Other files ----------------------------------------------------------------------------------------------------
@@ -241,7 +261,7 @@ def test_damage_on_top():
     for name in ("UTF-8 of ISO 8859-1", "base64 in lines", "hex", "uuencoded", "LF to CRLF", "quoted-printable", "xxd"):
         hurt = bytearray(TRANSFERS[name][1](data))
         middle = len(hurt) // 2
-        hurt[middle] = 0x21
+        hurt[middle] = 0x7F
         stream = read_stream(bytes(hurt))
         assert len(stream.tiles) >= 4, name
 
