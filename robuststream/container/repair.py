@@ -19,6 +19,7 @@ from robuststream.container.reader import Stream, read_stream
 from robuststream.container.report import Finding, Rule
 from robuststream.container.scanner import scan
 from robuststream.container.symbols import MAX_PLACES, Copy, Effort, Key, Places, Search
+from robuststream.container.transfer import as_sent
 from robuststream.container.writer import ORDER, arrange, distances
 from robuststream.errors import DamagedStream, RobustStreamError
 
@@ -137,6 +138,7 @@ def _restored(data: bytes, parity: bool = True) -> Restored | None:
 
 
 def _restoration(copies: Sequence[bytes]) -> _Restoration:
+    copies = [as_sent(data) for data in copies]
     events = [list(scan(data)) for data in copies]
     identity = _choose(copies, events)
     return _Restoration(identity, [Copy(*pair, identity) for pair in zip(copies, events, strict=True)])

@@ -149,6 +149,21 @@ def test_the_work_is_bounded(monkeypatch):
     assert rebuild(hurt, *CR_DROPPED) == hurt
 
 
+def test_two_solutions_are_none(monkeypatch):
+    data = sample_stream()[2]
+    hurt = dropped(data)
+    true = lineends.explain
+    # Those of HEADER and TILE are held to the format, which leaves one.
+    monkeypatch.setattr(lineends, "explain", lambda *given: [*true(*given), b"\1" * 40])
+    assert rebuild(hurt, *CR_DROPPED) == data
+    monkeypatch.setattr(lineends, "explain", lambda *given: 2 * true(*given))
+    monkeypatch.setattr(lineends, "MAX_IN_FRONT", -1)
+    made = rebuild(hurt, *CR_DROPPED)
+    whole = [[event.kind for event in scan(item) if isinstance(event, Packet)] for item in (made, hurt)]
+    assert whole[0] == whole[1]
+    assert len(whole[0]) < 11
+
+
 def test_nothing_of_a_stream():
     for data in (b"", b"\n" * 100, b"\xb7RS" * 50, b"\xb7RSH\n\n\n\n\0\1"):
         assert rebuild(data, *CRLF_TO_LF) == data

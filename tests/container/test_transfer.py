@@ -23,12 +23,14 @@ from robuststream.container.layout import GUARD, build_header
 from robuststream.container.packets import Kind as PacketKind
 from robuststream.container.packets import Metadata
 from robuststream.container.reader import read_stream
+from robuststream.container.repair import read_restored, restore
 from robuststream.container.report import Outcome, Rule
 from robuststream.container.scanner import scan
 from robuststream.container.transfer import Transfer, TransferKind, diagnose, undo, undone
+from robuststream.container.writer import write_stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 from robuststream.testing import damage, streams
-from tests.helpers import memory_below, packet, sample_header, sample_stream
+from tests.helpers import memory_below, packet, random_tiles, sample_header, sample_stream
 from tests.small import model, picture
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
@@ -349,3 +351,17 @@ def test_pictures():
     out = rs.decode(TRANSFERS["lone LF to CRLF"][1](data), small)
     assert {tile.outcome for tile in out.report.tiles} <= {Outcome.EXACT, Outcome.REPAIRED}
     assert (out.latents == right.latents).all()
+
+
+@pytest.mark.filterwarnings("ignore::robuststream.errors.DamageWarning")
+def test_parity_gives_back_what_crcs_cannot():
+    pytest.importorskip("raptorq")
+    header = sample_header(parity=1500)
+    data = write_stream(header, random_tiles(header, words=150))
+    hurt = TRANSFERS["CR dropped"][1](data)
+    assert len(read_stream(hurt).tiles) < 6
+    stream = read_restored(hurt)
+    assert len(stream.tiles) == 6
+    assert not stream.unproven
+    assert restore([hurt]).data == data
+    assert restore([TO_CRLF(data)]).data == data
