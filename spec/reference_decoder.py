@@ -207,6 +207,7 @@ def parse_header(payload: memoryview) -> Header:
     cursor, values, last = Cursor(payload), dict[str, Any](), -1
     major, minor = cursor.integer(1), cursor.integer(1)
     need(major == 1, f"this is version {major}.{minor}; version 1 is read (§5, §18)", Refusal)
+    need(cursor.take(5) == b"\r\n\x1a\n\r", "the header's guard is other bytes (§5)")
     while cursor.place < len(payload):
         tag, size = cursor.varint(), cursor.varint()
         value = Cursor(cursor.take(size))
@@ -339,9 +340,7 @@ def read_stream(data: bytes) -> Stream:
         raise Refusal(f"the HEADER breaks the rules of §5: {broken}") from None
     ours = [packet for packet in packets if packet.stream_id == stream_id]
     metadata: dict[int, memoryview] = {}
-    for packet in ours:
-        if not packet.intact:
-            continue
+    for packet in [packet for packet in ours if packet.intact]:
         # §4: a kind with bit 5 clear is critical.
         if not packet.kind & 0x20 and packet.kind not in (HEADER, TILE):
             raise Refusal(f"the stream has a packet of the unknown critical kind 0x{packet.kind:02x} (§4)")

@@ -68,6 +68,8 @@ types:
         type: u1
       - id: minor
         type: u1
+      - id: guard
+        contents: [0x0d, 0x0a, 0x1a, 0x0a, 0x0d]
       - id: fields
         type: field(_index)
         repeat: eos

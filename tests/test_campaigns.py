@@ -18,7 +18,7 @@ import robuststream as rs
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 
-from campaigns import container, decode, fresh, hits, repair
+from campaigns import container, decode, fresh, hits, repair, transfers
 from campaigns.common import Campaign, Written, run, stands
 
 from robuststream.container.packets import Header, Kind, Metadata, Mode, Tile
@@ -57,6 +57,7 @@ def test_trials_hold(reader: container.Container, decodes: decode.Decodes, tmp_p
     assert wrong(decodes, range(60)) == ""
     # Without a folder of photographs there are the samples.
     assert wrong(hits.Hits(tmp_path / "none"), range(2)) == ""
+    assert wrong(transfers.Transfers(tmp_path / "none"), range(len(transfers.TRANSFERS))) == ""
 
 
 def test_a_trial_is_its_seed_and_number(reader: container.Container, capsys: pytest.CaptureFixture[str]) -> None:
@@ -300,6 +301,18 @@ class TestLies:
     def test_wrong_latents(self, decodes: decode.Decodes, monkeypatch: pytest.MonkeyPatch) -> None:
         self.decoding(monkeypatch, latents=lambda out: out.latents + 1)
         assert "has other latents" in wrong(decodes, range(24))
+
+    def test_transfers(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        campaign = transfers.Transfers(tmp_path / "none")
+        monkeypatch.setattr(transfers, "undone", lambda data: None)
+        assert "named nothing, and not lf-to-crlf" in wrong(campaign, range(1))
+        monkeypatch.undo()
+        true = transfers.read_stream
+        change = {"tiles": {}, "unproven": ()}
+        monkeypatch.setattr(transfers, "read_stream", lambda data: true(data))
+        campaign.written(0)
+        monkeypatch.setattr(transfers, "read_stream", lambda data: replace(true(data), **change, header=None))
+        assert "a header or a tile that was not written" in wrong(campaign, range(1))
 
     def test_wrong_pixels_after_a_hit(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         photos = hits.Hits(tmp_path / "none")

@@ -10,6 +10,7 @@ NAME is one of these, or `all`:
     hits        a single hit of at most 512 bytes in streams of photographs (10,000)
     repair      damaged small streams, decoded as they are and after a repair (10,000)
     insertions  every byte value at every place of a small stream, through whole decodes (all of them)
+    transfers   text-mode and other well-meant transfers of streams of photographs, each kind in turn (200 of each)
 
 A trial hangs on its seed and number alone, so what fails is printed as a call that does it again. Exit code 1 when
 anything is wrong.
@@ -26,7 +27,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bars.common import PHOTOS
 from campaigns.common import Campaign, quiet, run
 
-TRIALS = {"fresh": 100_000, "container": 1_000_000, "decode": 10_000, "hits": 10_000, "repair": 10_000, "insertions": 0}
+TRIALS = {
+    "fresh": 100_000,
+    "container": 1_000_000,
+    "decode": 10_000,
+    "hits": 10_000,
+    "repair": 10_000,
+    "insertions": 0,
+    "transfers": 0,
+}
 
 
 def make(name: str, photos: Path) -> Campaign:
@@ -46,6 +55,10 @@ def make(name: str, photos: Path) -> Campaign:
         from campaigns.repair import Repairs
 
         return Repairs()
+    if name == "transfers":
+        from campaigns.transfers import Transfers
+
+        return Transfers(photos)
     from campaigns.decode import Decodes, Insertions
 
     return Decodes() if name == "decode" else Insertions()

@@ -134,6 +134,11 @@ class Collected:
             foreign.count += 1
             foreign.header |= packet.kind == Kind.HEADER
 
+    @property
+    def begins_as_a_stream(self) -> bool:
+        """There is an intact HEADER, and nothing before the first intact packet."""
+        return self.identity is not None and not (self.gaps and self.gaps[0].start == 0)
+
     def streams(self) -> list[bytes]:
         """Ids of the streams that have an intact HEADER: the one that is read, then others by their first packet."""
         others = [identity for identity, foreign in self.foreign.items() if foreign.header]

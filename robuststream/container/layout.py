@@ -158,8 +158,16 @@ def payload_of(raw: Buffer) -> Buffer:
 
 # --- Section 5: HEADER ---------------------------------------------------------------------------------------------
 
+#: What PNG's signature is for: CRLF, ^Z, LF and CR, of which every text-mode transfer changes some in a way of its own.
+GUARD = b"\r\n\x1a\n\r"
 FIELD = c.Struct("tag" / VarInt, "value" / c.Prefixed(VarInt, c.GreedyBytes))
-HEADER = c.Struct("major" / c.Byte, "minor" / c.Byte, "fields" / c.GreedyRange(FIELD), c.Terminated)
+HEADER = c.Struct(
+    "major" / c.Byte,
+    "minor" / c.Byte,
+    "guard" / c.Const(GUARD),
+    "fields" / c.GreedyRange(FIELD),
+    c.Terminated,
+)
 
 SIZE = c.Struct("width" / VarInt, "height" / VarInt, c.Terminated)
 NUMBER = c.FocusedSeq("number", "number" / VarInt, c.Terminated)
@@ -325,7 +333,7 @@ def _tile_context(header: Header) -> dict[str, int]:
     return {"checkpoints": header.checkpoints, "mode": header.mode, "y_checkpoints": header.y_checkpoints}
 
 
-def _split_tile(header: Header, payload: Buffer) -> tuple[Any, Buffer] | None:
+def split_tile(header: Header, payload: Buffer) -> tuple[Any, Buffer] | None:
     """A TILE payload's fields and its words, which are not copied; None where it is too short."""
     try:
         fields = TILE.parse(bytes(payload[:MAX_TILE_FIELDS]), **_tile_context(header))
@@ -336,7 +344,7 @@ def _split_tile(header: Header, payload: Buffer) -> tuple[Any, Buffer] | None:
 
 def parse_tile(header: Header, identity: bytes, index: int, payload: Buffer) -> Tile | None:
     """Read a TILE payload whose CRC holds; None where it still breaks section 6 (its writer is at fault)."""
-    split = _split_tile(header, payload)
+    split = split_tile(header, payload)
     if split is None:
         return None
     fields, words = split
@@ -362,7 +370,7 @@ def salvage_tile(
     The words up to the seam by the checkpoint, then piece after piece of y by its sum, up to the first that fails. None
     where not even z is proven, or without z not one piece.
     """
-    split = _split_tile(header, payload)
+    split = split_tile(header, payload)
     if split is None or index >= header.tiles:
         return None
     fields, words = split

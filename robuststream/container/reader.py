@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from robuststream.container import layout
 from robuststream.container.choosing import Choice, choose
@@ -17,9 +19,13 @@ from robuststream.container.judge import Judge, is_conflict, join_metadata
 from robuststream.container.leftovers import salvage, sort_out
 from robuststream.container.packets import Buffer, Header, Kind, Packet, Tile, is_critical
 from robuststream.container.proof import HeaderSource, Proof
+from robuststream.container.report import Finding, Rule
 from robuststream.container.restoring import restored
 from robuststream.container.stream import Stream
-from robuststream.errors import StreamNotFound, UnsupportedVersion
+from robuststream.errors import RobustStreamError, StreamNotFound, UnsupportedVersion
+
+if TYPE_CHECKING:
+    from robuststream.container.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +44,12 @@ def read_stream(data: bytes, lender: Stream | None = None, number: int = 0) -> S
         DamagedStream: packets are in it, but no header; or the lender's does not fit.
         UnsupportedVersion: a newer format.
     """
-    return _read(_collected(data, number), lender, parity=False)
+    return _read_file(data, lender, number, parity=False)
 
 
 def read_restored(data: bytes, lender: Stream | None = None, number: int = 0) -> Stream:
     """As `read_stream`, with what parity gives back; a header is borrowed where that has none either."""
-    return _read(_collected(data, number), lender, parity=True)
+    return _read_file(data, lender, number, parity=True)
 
 
 def read_streams(data: bytes) -> Iterator[Stream]:
@@ -51,21 +57,55 @@ def read_streams(data: bytes) -> Iterator[Stream]:
 
     Each costs a scan of its own, when it is asked for.
     """
-    first = Collected(data)
-    others = first.streams()[1:]
-    yield _read(first, None, parity=False)
-    for identity in others:
-        yield _read(Collected(data, identity), None, parity=False)
+    first = read_stream(data)
+    yield first
+    for number in range(1, 1 + first.others):
+        yield read_stream(data, number=number)
 
 
-def _collected(data: bytes, number: int) -> Collected:
+def _read_file(data: bytes, lender: Stream | None, number: int, parity: bool) -> Stream:
     collected = Collected(data)
-    if number:
-        streams = collected.streams()
-        if not 0 < number < len(streams):
-            raise StreamNotFound(f"there is no stream {number}: {len(streams)} with a header are here, counted from 0")
-        collected = Collected(data, streams[number])
-    return collected
+    if not collected.begins_as_a_stream:
+        # Here, because it imports NumPy.
+        from robuststream.container.transfer import undone
+
+        moved = undone(data)
+        if moved is not None:
+            return _read_moved(collected, *moved, lender, number, parity)
+    return _read(_numbered(collected, number), lender, parity)
+
+
+def _numbered(collected: Collected, number: int) -> Collected:
+    """What stands in the same file of another of its streams."""
+    if not number:
+        return collected
+    streams = collected.streams()
+    if not 0 < number < len(streams):
+        raise StreamNotFound(f"there is no stream {number}: {len(streams)} with a header are here, counted from 0")
+    return Collected(collected.data, streams[number])
+
+
+def _read_moved(
+    came: Collected, sent: bytes, transfer: Transfer, lender: Stream | None, number: int, parity: bool
+) -> Stream:
+    """What is read with a transfer undone (section 10.3); tiles that CRCs alone gave back are restored ones.
+
+    Args:
+        came: the file as it came.
+        sent: as it was sent, as far as that can be had.
+    """
+    try:
+        stream = _read(_numbered(Collected(sent), number), lender, parity)
+    except RobustStreamError as error:
+        raise type(error)(f"{transfer.message} ({error})") from error
+    finding = Finding(Rule.TRANSFER, transfer.message, 0, len(came.data))
+    report = replace(stream.report, file_bytes=len(came.data), findings=(finding, *stream.report.findings))
+    if not transfer.guessed:
+        return replace(stream, report=report)
+    if came.identity is None:
+        came.choose(stream.stream_id)
+    read = came.found.tiles if came.identity == stream.stream_id else {}
+    return replace(stream, report=report, restored={*stream.restored, *(stream.tiles.keys() - read.keys())})
 
 
 def _read(collected: Collected, lender: Stream | None, parity: bool) -> Stream:
@@ -109,6 +149,7 @@ def _read(collected: Collected, lender: Stream | None, parity: bool) -> Stream:
         proof=proof,
         metadata=join_metadata(_notes(given, found, identity))[0],
         report=report,
+        others=len(collected.streams()) - 1,
     )
 
 

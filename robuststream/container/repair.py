@@ -63,7 +63,7 @@ def restore(copies: Sequence[bytes], lender: Stream | None = None) -> Restored:
         UnsupportedVersion: a newer format.
         ImportError: parity is there and needed, and the package `raptorq` is not.
     """
-    files, identity = _of_one_stream([Collected(data) for data in copies])
+    files, identity = _of_one_stream([_collected(data) for data in copies])
     merged = _merged(files)
     every = [Copy(file, remains_of(file)) for file in files]
     restoration = Restoration(identity, every)
@@ -90,6 +90,17 @@ def restore(copies: Sequence[bytes], lender: Stream | None = None) -> Restored:
         return repairs[0].result()
     more = f": {restoration.needed} more repair symbols are needed" if restoration.needed else ""
     raise DamagedStream(f"no HEADER packet survived, and parity does not give it back{more}")
+
+
+def _collected(data: bytes) -> Collected:
+    """A copy as it was sent, where what happened to it on its way can be undone (section 10.3)."""
+    collected = Collected(data)
+    if collected.begins_as_a_stream:
+        return collected
+    # Here, because it imports NumPy.
+    from robuststream.container.transfer import as_sent
+
+    return Collected(as_sent(data))
 
 
 def _of_one_stream(files: list[Collected]) -> tuple[list[Collected], bytes]:

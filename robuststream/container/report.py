@@ -36,6 +36,7 @@ class Rule(str, Enum):
     DESYNC = "ROBS-CONTEXT-DESYNC"
     ENTROPY = "ROBS-ENTROPY"
     CORRECTED = "ROBS-CORRECTED"
+    TRANSFER = "ROBS-TRANSFER"
 
 
 #: The header or a tile may be another's: nothing decoded from them is proven.

@@ -26,6 +26,7 @@ class Stream:
         proof: what decides that.
         metadata: blocks that are whole.
         report: what is wrong, and where.
+        others: how many more streams the file holds that have a header.
     """
 
     header: Header
@@ -39,3 +40,4 @@ class Stream:
     proof: Proof
     metadata: Metadata
     report: StreamReport
+    others: int = 0

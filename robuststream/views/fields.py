@@ -180,6 +180,8 @@ _TAGS: dict[int, tuple[str, Any, Callable[[Any], str]]] = {
 
 def _header(walk: _Walk, part: Part) -> None:
     walk.take("version", 2, lambda raw: f"{raw[0]}.{raw[1]}")
+    if walk.take("guard", len(layout.GUARD)) != layout.GUARD:
+        walk.blame("breaks the format's rules")
     while walk.at < part.payload[1] and len(walk.fields) < MAX_FIELDS:
         start = walk.at
         # One field for tag, size and value: the name says the tag.

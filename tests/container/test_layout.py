@@ -18,8 +18,10 @@ from tests.helpers import packet, random_tiles, sample_header, slow_crc16, slow_
 
 IDENTITY = b"\x01\x02\x03\x04"
 DIGEST, SYNTHESIS = bytes(range(16)), bytes(range(16, 32))
-#: Version 1.0, 96 x 64 pixels, tiles of 32, the two digests: all that has no default.
-PLAIN = b"\x01\x00" + b"\x01\x02\x60\x40" + b"\x03\x01\x20" + b"\x05\x10" + DIGEST + b"\x07\x10" + SYNTHESIS
+#: Version 1.0 and the guard; 96 x 64 pixels; tiles of 32; the two digests: all that has no default.
+FRONT, SIZE, SIDE = b"\x01\x00\r\n\x1a\n\r", b"\x01\x02\x60\x40", b"\x03\x01\x20"
+DIGESTS = b"\x05\x10" + DIGEST + b"\x07\x10" + SYNTHESIS
+PLAIN = FRONT + SIZE + SIDE + DIGESTS
 U32 = st.integers(0, 2**32 - 1)
 
 
@@ -131,11 +133,11 @@ def test_header_with_every_field_stands_in_the_order_of_tags():
     header = sample_header(colour=Colour.GREY, checkpoints=0, metadata_packets=200, model_name="käse", y_checkpoints=3)
     name = "käse".encode()
     expected = (
-        b"\x01\x00\x01\x02\x60\x40"
+        (FRONT + SIZE)
         + (b"\x02" + bytes([len(name)]) + name)
-        + b"\x03\x01\x20"
+        + SIDE
         + b"\x04\x02\xc8\x01"
-        + (b"\x05\x10" + DIGEST + b"\x07\x10" + SYNTHESIS)
+        + DIGESTS
         + b"\x0b\x01\x01"
         + b"\x0d\x01\x00"
         + b"\x17\x01\x03"
@@ -170,7 +172,7 @@ def test_fields_are_written_in_order_and_none_at_its_default(
         if value != defaults[tag]
     }
     fields = [varint(tag) + varint(len(values[tag])) + values[tag] for tag in sorted(values)]
-    assert layout.build_header(header) == b"\x01\x00" + b"".join(fields)
+    assert layout.build_header(header) == FRONT + b"".join(fields)
 
 
 DEFAULTS = (b"\x02\x00", b"\x04\x01\x00", b"\x08\x01\x00", b"\x09\x01\x00", b"\x0b\x01\x00", b"\x0d\x01\x01",
@@ -179,7 +181,7 @@ DEFAULTS = (b"\x02\x00", b"\x04\x01\x00", b"\x08\x01\x00", b"\x09\x01\x00", b"\x
 
 @pytest.mark.parametrize("field", DEFAULTS, ids=lambda field: f"tag {field[0]}")
 def test_field_at_its_default_is_read(field):
-    place = {2: 6, 4: 9}.get(field[0], len(PLAIN))
+    place = {2: len(FRONT + SIZE), 4: len(FRONT + SIZE + SIDE)}.get(field[0], len(PLAIN))
     assert layout.parse_header(PLAIN[:place] + field + PLAIN[place:]) == sample_header()
 
 
@@ -198,7 +200,7 @@ def test_long_name_is_cut_at_a_character():
     ],
 )
 def test_of_a_name_64_bytes_are_read_and_what_is_no_text_is_replaced(raw, name):
-    payload = PLAIN[:6] + b"\x02" + varint(len(raw)) + raw + PLAIN[6:]
+    payload = FRONT + SIZE + b"\x02" + varint(len(raw)) + raw + SIDE + DIGESTS
     assert layout.parse_header(payload) == sample_header(model_name=name)
 
 
@@ -241,23 +243,26 @@ def test_value_of_a_newer_release_is_refused(field, named):
 BROKEN_HEADERS = {
     "empty": b"",
     "only a version": b"\x01\x00",
+    "no guard": FRONT[:2] + SIZE + SIDE + DIGESTS,
+    "guard cut short": FRONT[:-1],
+    "guard of a text-mode transfer": PLAIN.replace(b"\n", b"\r\n"),
     "half a field": PLAIN + b"\x0b",
     "value cut short": PLAIN + b"\x0b\x05\x01",
     "repeated field": PLAIN + b"\x07\x10" + SYNTHESIS,
-    "fields out of order": b"\x01\x00" + PLAIN[6:9] + PLAIN[2:6] + PLAIN[9:],
-    "no size": b"\x01\x00" + PLAIN[6:],
-    "no tile size": PLAIN[:6] + PLAIN[9:],
-    "no parameters digest": PLAIN[:9] + PLAIN[27:],
-    "no synthesis digest": PLAIN[:27],
-    "digest of 15 bytes": PLAIN[:27] + b"\x07\x0f" + SYNTHESIS[:15],
-    "digest of 17 bytes": PLAIN[:27] + b"\x07\x11" + SYNTHESIS + b"x",
-    "width of zero": PLAIN[:4] + b"\x00" + PLAIN[5:],
-    "height of zero": PLAIN[:5] + b"\x00" + PLAIN[6:],
-    "tile of zero": PLAIN[:8] + b"\x00" + PLAIN[9:],
-    "tile of 4097": PLAIN[:7] + b"\x02\x81\x20" + PLAIN[9:],
+    "fields out of order": FRONT + SIDE + SIZE + DIGESTS,
+    "no size": FRONT + SIDE + DIGESTS,
+    "no tile size": FRONT + SIZE + DIGESTS,
+    "no parameters digest": FRONT + SIZE + SIDE + DIGESTS[18:],
+    "no synthesis digest": FRONT + SIZE + SIDE + DIGESTS[:18],
+    "digest of 15 bytes": PLAIN[:-18] + b"\x07\x0f" + SYNTHESIS[:15],
+    "digest of 17 bytes": PLAIN[:-18] + b"\x07\x11" + SYNTHESIS + b"x",
+    "width of zero": FRONT + b"\x01\x02\x00\x40" + SIDE + DIGESTS,
+    "height of zero": FRONT + b"\x01\x02\x60\x00" + SIDE + DIGESTS,
+    "tile of zero": FRONT + SIZE + b"\x03\x01\x00" + DIGESTS,
+    "tile of 4097": FRONT + SIZE + b"\x03\x02\x81\x20" + DIGESTS,
     "parity above four": PLAIN + b"\x08\x02\xa1\x1f",
     "checkpoints in y above fifteen": PLAIN + b"\x17\x01\x10",
-    "three sizes": b"\x01\x00\x01\x03\x60\x40\x01" + PLAIN[6:],
+    "three sizes": FRONT + b"\x01\x03\x60\x40\x01" + SIDE + DIGESTS,
     "a byte behind a number": PLAIN + b"\x0b\x02\x01\x00",
     "number not in its shortest form": PLAIN + b"\x0b\x02\x81\x00",
 }
@@ -267,6 +272,14 @@ BROKEN_HEADERS = {
 def test_header_that_breaks_the_rules_is_damage(payload):
     with pytest.raises(DamagedStream, match="HEADER"):
         layout.parse_header(payload)
+
+
+@pytest.mark.parametrize("place", range(len(layout.GUARD)))
+def test_a_guard_of_other_bytes_is_damage(place):
+    changed = bytearray(PLAIN)
+    changed[2 + place] ^= 1
+    with pytest.raises(DamagedStream, match="guard"):
+        layout.parse_header(bytes(changed))
 
 
 def test_unknown_colour_is_a_newer_format():

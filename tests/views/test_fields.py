@@ -85,6 +85,7 @@ def test_the_fields_of_a_header() -> None:
     assert values["kind"] == "0x48 (HEADER)"
     assert values["stream id"] == stream.stream_id.hex()
     assert values["version"] == "1.0"
+    assert (values["guard"], fields["guard"].fault) == ("0d 0a 1a 0a 0d", "")
     assert values["tag 1, picture size"] == "96 x 64 pixels"
     assert values["tag 2, model name"] == "a?b"
     assert values["tag 3, tile"] == "32 pixels"
@@ -96,13 +97,14 @@ def test_the_fields_of_a_header() -> None:
 
 def test_a_header_field_nobody_knows_and_one_that_breaks_the_rules() -> None:
     header = sample_header()
-    payload = b"\1\0" + b"\1\2\x60\x40" + b"\3\1\x20" + b"\5\x10" + header.parameters_digest
+    payload = b"\1\0\r\n\x1a\n\r" + b"\1\2\x60\x40" + b"\3\1\x20" + b"\5\x10" + header.parameters_digest
     payload += b"\7\x10" + header.synthesis_digest + varint(100) + b"\1\xaa"
-    broken = b"\1\0" + b"\1\1\x60"
+    broken = b"\1\0\r\n\x1a\n\n" + b"\1\1\x60"
     stream = read_stream(packet(Kind.HEADER, b"abcd", 0, payload))
     data = packet(Kind.HEADER, b"abcd", 0, payload) + packet(Kind.HEADER, b"abcd", 0, broken)
     first, second = (fields_of(data, part, stream) for part in list_parts(data)[0])
     assert first["tag 100, unknown, may be skipped"].value == "aa"
+    assert second["guard"].fault == "breaks the format's rules"
     assert second["tag 1, picture size"].fault == "breaks the format's rules"
 
 

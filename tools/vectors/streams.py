@@ -20,6 +20,8 @@ from vectors.models import MODELS, Draw, make
 #: 3 x 2 tiles, those at the right and at the bottom smaller.
 WIDTH, HEIGHT, TILE = 39, 21, 16
 MAIN = "mean-scale-hyperprior"
+#: Bytes of version and guard, before a header's first field.
+FRONT = 2 + len(layout.GUARD)
 Edit = Callable[[bytes], bytes]
 
 
@@ -283,14 +285,15 @@ def refused() -> Iterator[Vector]:
     side = with_header(lambda payload: payload.replace(field(3, b"\x10"), field(3, b"\x90\0")))
     yield vector("varint", "The tile's side is a varint longer than needed.", side)
     yield vector("tags", "A header tag stands there twice.", added(7, bytes(16)))
-    yield vector("no-size", "The header has no picture size.", with_header(lambda payload: payload[:2] + payload[6:]))
+    sizeless = with_header(lambda payload: payload[:FRONT] + payload[FRONT + 4 :])
+    yield vector("no-size", "The header has no picture size.", sizeless)
     protected, larger = stream(parity=1000), replace(coded()[0], tile=8 * TILE, parity=1000)
     lost = replaced(replaced(protected, place(protected, Kind.TILE, 5)), place(protected, Kind.TILE, 0))
     first = layout.build_packet(Kind.HEADER, packets(protected)[0].stream_id, 0, layout.build_header(larger))
     what = "The first HEADER has one large tile, which is gone; parity gives back tiles of the true HEADER."
     yield vector("parity-header", what, replaced(lost, 0, first), word="tile")
     most = field(1, b"\xff\xff\xff\xff\x0f" * 2)
-    vast = with_header(lambda payload: payload[:2] + most + payload[6:])
+    vast = with_header(lambda payload: payload[:FRONT] + most + payload[FRONT + 4 :])
     yield vector("large", "A picture of 2^32 - 1 pixels each way.", vast, "ImageError", "")
     what = "Decoded with another model than the header names."
     yield replace(vector("model", what, data, "ModelMismatch", ""), model="raster-scan")
