@@ -169,9 +169,10 @@ def test_users_own_modules_in_native_mode() -> None:
 
 
 def test_freezing_leaves_the_random_state_alone() -> None:
+    original = net("mbt2018-vbr")
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    rs.freeze(net("mbt2018-vbr"))
+    rs.freeze(original)
     assert torch.equal(torch.get_rng_state(), before)
 
 

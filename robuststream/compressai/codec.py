@@ -86,7 +86,7 @@ class RobustCodec(nn.Module):
             raise ValueError(f"{len(strings)} lists of strings: one is needed, of the streams that compress returned")
         given = {number: string for number, string in enumerate(strings[0]) if not isinstance(string, Failure)}
         decoded = decode_batch(given.values(), self.model, strict=self.strict, on_error=self.on_error)
-        pictures = torch.full((len(strings[0]), 3, *shape), torch.nan)
+        pictures = torch.full((len(strings[0]), 3, *shape), torch.nan, dtype=torch.float32, device="cpu")
         for number, picture in zip(given, decoded, strict=True):
             if isinstance(picture, Failure):
                 continue

@@ -152,7 +152,10 @@ def test_named_lazily() -> None:
         (batch(64, 64)[:, :1], r"\(1, 1, 64, 64\)"),
         (batch(64, 64)[:0], r"\(0, 3, 64, 64\)"),
         ((batch(64, 64) * 255).byte(), "uint8: float"),
-        (batch(64, 64, 2) * torch.tensor([1.0, 3.0])[:, None, None, None], r"picture 1: .* where \[0, 1\] is needed"),
+        (
+            batch(64, 64, 2) * torch.tensor([1.0, 3.0])[:, None, None, None],
+            r"picture 1: .* values in \[0, 1\] are needed",
+        ),
         (torch.full((1, 3, 64, 64), torch.nan), "nan"),
     ],
 )
