@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import construct as c
-
 from robuststream.container import layout
 from robuststream.container.choosing import Choice
 from robuststream.container.collect import Collected
@@ -14,6 +12,7 @@ from robuststream.container.leftovers import Leftovers
 from robuststream.container.packets import (
     MAJOR,
     MINOR,
+    Buffer,
     Candidate,
     DamagedPacket,
     Header,
@@ -170,8 +169,9 @@ class Judge:
         """PARITY packets say how many there are; whether their symbols are right only a repair can see."""
         found = self._found.parity
         wanted: set[int] = set()
+        block = None
         for packet in found.values():
-            block = parse_description(packet.payload)
+            block = parse_description(packet.payload, block)
             if block is None or packet.number not in block.parity_numbers():
                 self._add(Rule.PARITY, "the CRC holds but the payload breaks the format's rules", packet)
             else:
@@ -252,15 +252,12 @@ class Judge:
 
 def join_metadata(notes: Iterable[Packet]) -> tuple[Metadata, list[tuple[Packet | None, str]]]:
     """The blocks that are whole, and what is wrong with the others, with the packet where there is one."""
-    blocks: dict[int, dict[int, bytes]] = {}
+    blocks: dict[int, dict[int, Buffer]] = {}
     wanted: dict[int, int] = {}
     faults: list[tuple[Packet | None, str]] = []
     for packet in notes:
-        try:
-            fields = layout.METADATA.parse(packet.payload)
-        except c.ConstructError:
-            fields = None
-        if fields is None or fields.part >= fields.parts:
+        fields = layout.parse_metadata(packet.payload)
+        if fields is None:
             faults.append((packet, "the payload breaks the format's rules"))
         elif fields.part in blocks.get(fields.type, {}) or wanted.get(fields.type, fields.parts) != fields.parts:
             faults.append((packet, "contradicts an earlier part of the same block, which counts"))

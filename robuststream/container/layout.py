@@ -45,6 +45,15 @@ def read_varint(data: Buffer, at: int) -> tuple[int, int] | None:
     return None
 
 
+def read_varints(data: Buffer, at: int, count: int) -> tuple[list[int], int]:
+    """So many varints from `at` on, fewer where one is broken, and where they end."""
+    values: list[int] = []
+    while len(values) < count and (read := read_varint(data, at)) is not None:
+        values.append(read[0])
+        at = read[1]
+    return values, at
+
+
 def build_varint(value: int) -> bytes:
     """Raises ValueError below 0 and above 32 bits."""
     if not 0 <= value <= MAX_VARINT:
@@ -333,13 +342,47 @@ def _tile_context(header: Header) -> dict[str, int]:
     return {"checkpoints": header.checkpoints, "mode": header.mode, "y_checkpoints": header.y_checkpoints}
 
 
-def split_tile(header: Header, payload: Buffer) -> tuple[Any, Buffer] | None:
-    """A TILE payload's fields and its words, which are not copied; None where it is too short."""
-    try:
-        fields = TILE.parse(bytes(payload[:MAX_TILE_FIELDS]), **_tile_context(header))
-    except c.ConstructError:
+class Checkpoint(NamedTuple):
+    """CHECKPOINT as read."""
+
+    z_words: int
+    crc: int
+
+
+class TileFields(NamedTuple):
+    """TILE as read; `size` is how many bytes they take."""
+
+    checkpoint: Checkpoint | None
+    earlier: tuple[int, ...]
+    digest: int
+    sums: tuple[int, ...]
+    size: int
+
+
+def split_tile(header: Header, payload: Buffer) -> tuple[TileFields, Buffer] | None:
+    """A TILE payload's fields and its words, which are not copied; None where it is too short.
+
+    By hand, not by TILE: reading a stream of small tiles would take most of its time there.
+    """
+    raw = bytes(payload[:MAX_TILE_FIELDS])
+    at, checkpoint, count = 0, None, 0
+    if header.checkpoints:
+        seam = read_varint(raw, 0)
+        if seam is None or seam[1] + 4 > len(raw):
+            return None
+        checkpoint = Checkpoint(seam[0], int.from_bytes(raw[seam[1] : seam[1] + 4], "little"))
+        at = seam[1] + 4
+    if header.mode:
+        if at >= len(raw):
+            return None
+        count, at = raw[at], at + 1
+    digests, sums = 4 * (count + 1), 2 * header.y_checkpoints
+    size = at + digests + sums
+    if size > len(raw):
         return None
-    return fields, payload[fields.size :]
+    *earlier, digest = struct.unpack_from(f"<{count + 1}I", raw, at)
+    stored = struct.unpack_from(f"<{header.y_checkpoints}H", raw, at + digests)
+    return TileFields(checkpoint, tuple(earlier), digest, stored, size), payload[size:]
 
 
 def parse_tile(header: Header, identity: bytes, index: int, payload: Buffer) -> Tile | None:
@@ -349,7 +392,7 @@ def parse_tile(header: Header, identity: bytes, index: int, payload: Buffer) -> 
         return None
     fields, words = split
     size = len(words)
-    earlier = tuple(fields.earlier or ())
+    earlier = fields.earlier
     if size % WORD or size < STATE_WORDS * WORD or index >= header.tiles or len(earlier) > MAX_EARLIER_DIGESTS:
         return None
     if fields.checkpoint is None:
@@ -374,16 +417,16 @@ def salvage_tile(
     if split is None or index >= header.tiles:
         return None
     fields, words = split
-    z_words = fields.checkpoint.z_words if fields.checkpoint else None
-    proven = 0
-    if z_words is not None:
+    z_words, proven = None, 0
+    if fields.checkpoint is not None:
+        z_words, stored = fields.checkpoint
         proven = z_words * WORD
         if z_words < STATE_WORDS or len(words) < proven:
             return None
-        if checkpoint_crc(header, identity, index, words[:proven]) != fields.checkpoint.crc:
+        if checkpoint_crc(header, identity, index, words[:proven]) != stored:
             return None
     kept = 0
-    digests = (*(fields.earlier or ()), fields.digest)
+    digests = (*fields.earlier, fields.digest)
     missing = 0 if length is None else length - len(payload)
     for number, (start, end) in enumerate(pieces(header, len(words) + missing, z_words)):
         right = piece_sum(header, identity, index, number, digests, words[start:end])
@@ -436,5 +479,25 @@ INDEX = c.FocusedSeq("distances", "distances" / c.GreedyRange(VarInt), c.Termina
 # --- Section 8: METADATA -------------------------------------------------------------------------------------------
 
 METADATA = c.Struct("type" / VarInt, "part" / VarInt, "parts" / VarInt, "data" / c.GreedyBytes)
+
+
+class MetadataPart(NamedTuple):
+    """METADATA as read."""
+
+    type: int
+    part: int
+    parts: int
+    data: Buffer
+
+
+def parse_metadata(payload: Buffer) -> MetadataPart | None:
+    """Read a METADATA payload whose CRC holds; None where it still breaks section 8."""
+    values, at = read_varints(payload, 0, 3)
+    if len(values) < 3:
+        return None
+    kind, part, parts = values
+    return MetadataPart(kind, part, parts, payload[at:]) if part < parts else None
+
+
 #: Writers split larger blocks, so that damage stays small and a HEADER is never far.
 METADATA_PART = 1 << 14

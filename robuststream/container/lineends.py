@@ -223,6 +223,7 @@ class _Rebuilder:
         if split is None:
             return None
         size, checkpoint = split[0].size, split[0].checkpoint
+        assert checkpoint is not None
         start = place.start + size - missing
         end = start + checkpoint.z_words * layout.WORD - further
         stored = checkpoint.crc.to_bytes(PAYLOAD_CRC_BYTES, "little")

@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import Any
 
 from robuststream.checksum import crc16, crc32c
-from robuststream.container.layout import build_packet, build_varint, read_varint
+from robuststream.container.layout import build_packet, build_varint, read_varints
 from robuststream.container.packets import Buffer, Kind
 
 #: Bytes of packets that one block holds at most, but for its last packet.
@@ -91,7 +91,8 @@ class Block:
         begin = (number - self.number) * self.each
         return range(begin, min(begin + self.each, self.repair))
 
-    def build(self) -> bytes:
+    @cached_property
+    def description(self) -> bytes:
         """How each PARITY payload of the block begins; it has a CRC of its own, for what is behind may be damaged."""
         values = [self.metadata, self.first, len(self.sizes), *self.sizes]
         values += [self.symbol, self.repair, self.number, self.packets]
@@ -107,31 +108,28 @@ def packet_key(ordinal: int, metadata: int) -> tuple[int, int]:
     return (Kind.INDEX, 0) if ordinal == metadata + 1 else (Kind.TILE, ordinal - metadata - 2)
 
 
-def parse_description(payload: Buffer) -> Block | None:
-    """The block a PARITY payload, damaged or not, belongs to; None where that is not proven or not possible."""
-    values, at = _varints(payload, 0, 3)
+def parse_description(payload: Buffer, last: Block | None = None) -> Block | None:
+    """The block a PARITY payload, damaged or not, belongs to; None where that is not proven or not possible.
+
+    Args:
+        last: a block that may well be the same, since all PARITY packets of a block begin alike.
+    """
+    if last is not None and payload[: len(last.description)] == last.description:
+        return last
+    values, at = read_varints(payload, 0, 3)
     if len(values) < 3:
         return None
-    sizes, at = _varints(payload, at, values[2])
-    last, at = _varints(payload, at, 4)
-    if len(sizes) < values[2] or len(last) < 4 or payload[at : at + 4] != struct.pack("<I", crc32c(payload[:at])):
+    sizes, at = read_varints(payload, at, values[2])
+    rest, at = read_varints(payload, at, 4)
+    if len(sizes) < values[2] or len(rest) < 4 or payload[at : at + 4] != struct.pack("<I", crc32c(payload[:at])):
         return None
-    block = Block(values[0], values[1], tuple(sizes), *last)
+    block = Block(values[0], values[1], tuple(sizes), *rest)
     return block if _is_possible(block) else None
-
-
-def _varints(payload: Buffer, at: int, count: int) -> tuple[list[int], int]:
-    """So many varints from `at` on, fewer where one breaks section 2, and where they end."""
-    values: list[int] = []
-    while len(values) < count and (read := read_varint(payload, at)) is not None:
-        values.append(read[0])
-        at = read[1]
-    return values, at
 
 
 def source_sums(block: Block, payload: Buffer) -> tuple[int, ...]:
     """The CRC-16 of each source symbol, as a PARITY payload of the block has them; of a damaged one some are wrong."""
-    at = len(block.build())
+    at = len(block.description)
     raw = payload[at : at + 2 * block.symbols]
     return struct.unpack(f"<{len(raw) // 2}H", raw[: len(raw) // 2 * 2])
 
@@ -151,7 +149,7 @@ def _is_possible(block: Block) -> bool:
 
 def repair_symbols(block: Block, number: int, payload: Buffer) -> Iterator[tuple[int, bytes]]:
     """The repair symbols in a PARITY payload of a block, damaged or not: each has a CRC-16 of its own."""
-    at = len(block.build()) + 2 * block.symbols
+    at = len(block.description) + 2 * block.symbols
     for index in block.repair_of(number):
         end = at + block.symbol
         symbol, sum_ = bytes(payload[at:end]), payload[end : end + 2]
@@ -216,7 +214,7 @@ def parity_packets(blocks: Sequence[Block], packets: Sequence[Buffer], identity:
         sums = [crc16(padded[at : at + block.symbol]) for at in range(0, len(padded), block.symbol)]
         symbols = require_raptorq().Encoder.with_defaults(padded, block.symbol).get_encoded_packets(block.repair)
         repair = [symbol[PAYLOAD_ID:] for symbol in symbols[block.symbols :]]
-        head = block.build() + struct.pack(f"<{len(sums)}H", *sums)
+        head = block.description + struct.pack(f"<{len(sums)}H", *sums)
         for number in block.parity_numbers():
             own = b"".join(repair[index] + repair_sum(index, repair[index]) for index in block.repair_of(number))
             yield number, build_packet(Kind.PARITY, identity, number, head + own)
@@ -228,7 +226,7 @@ PAYLOAD_ID = 4
 
 def payload_sizes(block: Block) -> Iterator[tuple[int, int]]:
     """Number, and size of the payload in bytes, of each PARITY packet of a block."""
-    head = len(block.build()) + 2 * block.symbols
+    head = len(block.description) + 2 * block.symbols
     for number in block.parity_numbers():
         yield number, head + len(block.repair_of(number)) * (block.symbol + 2)
 

@@ -88,18 +88,14 @@ class Restoration:
     def _blocks(self, payloads: dict[int, list[tuple[Buffer, bool]]]) -> list[Block]:
         """As PARITY packets describe them, damaged ones too; the first description of a block counts."""
         blocks: dict[int, Block] = {}
-        seen: list[bytes] = []
+        block = None
         listed = [payload for versions in payloads.values() for payload, _ in versions]
         for payload in listed + _mixtures(listed[:MAX_MIXED]):
-            # All packets of a block begin alike, and a long description takes a while.
-            if seen and payload[: len(seen[-1])] == seen[-1]:
+            block = parity.parse_description(payload, block)
+            if block is None or block.first in blocks:
                 continue
-            block = parity.parse_description(payload)
-            if block is None:
-                continue
-            seen.append(block.build())
             # Blocks of which hardly anything arrived cannot be solved, and must not cost time.
-            if block.first not in blocks and block.symbols <= self._effort.symbols and block.length <= 16 * self._size:
+            if block.symbols <= self._effort.symbols and block.length <= 16 * self._size:
                 blocks[block.first] = block
                 self._effort.symbols -= block.symbols
         return [blocks[first] for first in sorted(blocks)]

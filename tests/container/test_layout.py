@@ -43,7 +43,7 @@ def test_varint_at_its_borders(value):
 def test_varint_not_in_its_shortest_form_is_refused(value, extra):
     short = varint(value)
     long = short[:-1] + bytes([short[-1] | 0x80]) + b"\x80" * (extra - 1) + b"\x00"
-    with pytest.raises(construct.ConstructError):
+    with pytest.raises(construct.construct.ConstructError):
         layout.VarInt.parse(long)
 
 
@@ -58,13 +58,13 @@ def test_varint_not_in_its_shortest_form_is_refused(value, extra):
     ],
 )
 def test_varint_too_large_or_cut_off_is_refused(data):
-    with pytest.raises(construct.ConstructError):
+    with pytest.raises(construct.construct.ConstructError):
         layout.VarInt.parse(data)
 
 
 @pytest.mark.parametrize("value", [-1, 2**32])
 def test_varint_refuses_to_write_what_it_would_not_read(value):
-    with pytest.raises(construct.ConstructError):
+    with pytest.raises(construct.construct.ConstructError):
         layout.VarInt.build(value)
 
 
@@ -484,3 +484,45 @@ def test_a_tile_has_at_most_11_earlier_digests(earlier, read):
 
 def test_parity_of_four_is_the_most():
     assert layout.parse_header(PLAIN + b"\x08\x02\xa0\x1f") == sample_header(parity=4000)
+
+
+# --- By hand, and as the structures say -----------------------------------------------------------------------------
+
+
+@given(
+    st.binary(max_size=60),
+    st.sampled_from([0, 1]),
+    st.sampled_from(list(Mode)),
+    st.integers(0, 15),
+)
+def test_a_tile_is_split_as_its_structure_says(payload, checkpoints, mode, y_checkpoints):
+    header = sample_header(checkpoints=checkpoints, mode=mode, y_checkpoints=y_checkpoints)
+    try:
+        expected = layout.TILE.parse(payload, **layout._tile_context(header))
+    except construct.ConstructError:
+        assert layout.split_tile(header, payload) is None
+        return
+    fields, words = layout.split_tile(header, payload)
+    assert (fields.earlier, fields.digest, fields.sums) == (
+        tuple(expected.earlier or ()),
+        expected.digest,
+        tuple(expected.sums),
+    )
+    assert (fields.size, words) == (expected.size, payload[expected.size :])
+    if checkpoints:
+        assert fields.checkpoint == (expected.checkpoint.z_words, expected.checkpoint.crc)
+    else:
+        assert fields.checkpoint is None
+
+
+@given(st.binary(max_size=20))
+def test_metadata_is_read_as_its_structure_says(payload):
+    try:
+        expected = layout.METADATA.parse(payload)
+    except construct.ConstructError:
+        assert layout.parse_metadata(payload) is None
+        return
+    if expected.part >= expected.parts:
+        assert layout.parse_metadata(payload) is None
+    else:
+        assert layout.parse_metadata(payload) == (expected.type, expected.part, expected.parts, expected.data)

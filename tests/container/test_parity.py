@@ -67,7 +67,7 @@ def test_every_plan_is_possible_and_comes_back(share, sizes, metadata):
     assert [size for block in blocks for size in block.sizes] == sizes
     number = first = 0
     for block in blocks:
-        assert parity.parse_description(block.build() + b"rest") == block
+        assert parity.parse_description(block.description + b"rest") == block
         assert (block.first, block.number) == (first, number)
         held = [index for n in block.parity_numbers() for index in block.repair_of(n)]
         assert held == list(range(block.repair))
@@ -102,11 +102,11 @@ BROKEN = {
 def test_impossible_descriptions(change):
     block = parity.parse_description(PARITY[0].payload)
     assert block is not None
-    assert parity.parse_description(replace(block, **change).build()) is None
+    assert parity.parse_description(replace(block, **change).description) is None
 
 
 def test_every_bit_of_a_description_is_covered():
-    head = parity.parse_description(PARITY[0].payload).build()
+    head = parity.parse_description(PARITY[0].payload).description
     for bit in range(8 * len(head)):
         hurt = bytearray(PARITY[0].payload)
         hurt[bit // 8] ^= 1 << bit % 8

@@ -182,7 +182,7 @@ def test_sums_of_a_damaged_parity_packet_do_not_count_beside_an_intact_one():
     hurt = bytearray(DATA)
     hurt[tile.offset + 20 : tile.offset + 220] = bytes(200)
     # It says that the symbols are what stands there now.
-    start = lost.offset + lost.size - layout.PAYLOAD_CRC_BYTES - len(lost.payload) + len(BLOCK.build())
+    start = lost.offset + lost.size - layout.PAYLOAD_CRC_BYTES - len(lost.payload) + len(BLOCK.description)
     hurt[start : start + 2 * BLOCK.symbols] = crc16(bytes(BLOCK.symbol)).to_bytes(2, "little") * BLOCK.symbols
     restored = restore([bytes(hurt)])
     assert (restored.whole, restored.data) == (True, DATA)
@@ -218,7 +218,7 @@ def test_a_forged_header_allocates_nothing():
 def test_forged_descriptions_allocate_nothing(sizes, symbol):
     """Of few large symbols, and of as many as can be."""
     blocks = [parity.Block(0, n, sizes, symbol, 5, n, 5) for n in range(200)]
-    forged = b"".join(packet(Kind.PARITY, bytes(4), n, block.build()) for n, block in enumerate(blocks))
+    forged = b"".join(packet(Kind.PARITY, bytes(4), n, block.description) for n, block in enumerate(blocks))
     header = packet(Kind.HEADER, bytes(4), 0, layout.build_header(HEADER))
     with memory_below(1 << 21):
         assert not restore([header + forged]).whole

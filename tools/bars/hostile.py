@@ -80,7 +80,7 @@ def parity_long_descriptions(size: int) -> bytes:
 def one_block(size: int) -> bytes:
     """The same description over and over, of a block that is never solved."""
     block = _block(0, [40] * 1000, packets=4096)
-    payload = block.build()
+    payload = block.description
     return _filled(size, _header(parity=100), (build_packet(Kind.PARITY, IDENTITY, n, payload) for n in count()))
 
 
@@ -131,7 +131,7 @@ def _block(first: int, sizes: list[int], number: int = 0, packets: int = 1) -> B
 
 def _description(number: int, sizes: list[int]) -> bytes:
     block = _block(2 + number * len(sizes), sizes, number)
-    return build_packet(Kind.PARITY, IDENTITY, number, block.build())
+    return build_packet(Kind.PARITY, IDENTITY, number, block.description)
 
 
 def _chunks() -> Iterator[bytes]:

@@ -273,7 +273,7 @@ def _parity_values(parts: Parts, slices: Sequence[bytes], random: Random) -> byt
     block = parity.parse_description(parts.payload)
     if block is None:
         return None
-    rest = parts.payload[len(block.build()) :]
+    rest = parts.payload[len(block.description) :]
     sizes = list(block.sizes)
     at = random.randrange(len(sizes))
     which = random.randrange(4)
@@ -287,8 +287,8 @@ def _parity_values(parts: Parts, slices: Sequence[bytes], random: Random) -> byt
         name = random.choice(["metadata", "first", "symbol", "repair", "number", "packets"])
         old = getattr(block, name)
         value = random.choice([old + 1, max(0, old - 1), 2 * old, old + 8, *NUMBERS]) % (1 << 32)
-        return replace(block, **{name: value}).build() + rest
-    return replace(block, sizes=tuple(sizes)).build() + rest
+        return replace(block, **{name: value}).description + rest
+    return replace(block, sizes=tuple(sizes)).description + rest
 
 
 def _metadata_values(parts: Parts, slices: Sequence[bytes], random: Random) -> bytes:

@@ -252,7 +252,7 @@ def misplaced() -> Iterator[Vector]:
     seven = [replace(item, number=7) if item.kind == Kind.HEADER else item for item in gone]
     what = "HEADER has number 7, which is not interpreted; more tiles are gone than parity gives back."
     yield vector("numbered-header", what, joined(seven), "TILE-MISSING")
-    wide = parity.Block(0, 2, (12 * len(data),), 32, 1, 0, 1).build()
+    wide = parity.Block(0, 2, (12 * len(data),), 32, 1, 0, 1).description
     forged = [replace(item, payload=wide) if item.kind == Kind.PARITY else item for item in gone]
     what = "Tiles are gone, and PARITY describes one of very many symbols, of which there is none."
     yield vector("wide-description", what, joined(forged), "TILE-MISSING", "PARITY")
