@@ -11,7 +11,7 @@ demo: $(VENV)/installed
 	$(BIN)/robuststream demo
 
 test: $(VENV)/installed-dev lint kaitai
-	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n auto
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -33,8 +33,9 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python tools/benchmark.py all
 
 # Random damage, seeded; some hours. `tools/campaign.py NAME` runs one of its parts.
+JOBS ?= 1
 campaign: $(VENV)/installed-dev
-	$(BIN)/python -W ignore tools/campaign.py all
+	$(BIN)/python -W ignore tools/campaign.py all --jobs $(JOBS)
 
 # Coverage-guided, 10^7 executions; more than an hour. `make fuzz FUZZ="words --seconds 60"`: one target, for a minute.
 FUZZ ?=

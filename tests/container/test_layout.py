@@ -43,7 +43,7 @@ def test_varint_at_its_borders(value):
 def test_varint_not_in_its_shortest_form_is_refused(value, extra):
     short = varint(value)
     long = short[:-1] + bytes([short[-1] | 0x80]) + b"\x80" * (extra - 1) + b"\x00"
-    with pytest.raises(construct.construct.ConstructError):
+    with pytest.raises(construct.ConstructError):
         layout.VarInt.parse(long)
 
 
@@ -58,13 +58,13 @@ def test_varint_not_in_its_shortest_form_is_refused(value, extra):
     ],
 )
 def test_varint_too_large_or_cut_off_is_refused(data):
-    with pytest.raises(construct.construct.ConstructError):
+    with pytest.raises(construct.ConstructError):
         layout.VarInt.parse(data)
 
 
 @pytest.mark.parametrize("value", [-1, 2**32])
 def test_varint_refuses_to_write_what_it_would_not_read(value):
-    with pytest.raises(construct.construct.ConstructError):
+    with pytest.raises(construct.ConstructError):
         layout.VarInt.build(value)
 
 
