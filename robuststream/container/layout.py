@@ -107,9 +107,8 @@ def build_packet(kind: int, stream_id: bytes, number: int, payload: bytes) -> by
         raise ImageError(
             f"a {kind_name(kind)} packet would hold {len(payload)} bytes, more than {MAX_PAYLOAD}: use {advice} tiles"
         )
-    fields: bytes = PACKET_FIELDS.build(
-        {"kind": kind, "stream_id": stream_id, "number": number, "length": len(payload)}
-    )
+    # By hand, as it is read.
+    fields = bytes((kind,)) + stream_id + build_varint(number) + build_varint(len(payload))
     head = SYNC + fields + struct.pack("<H", crc16(fields))
     return head + payload + struct.pack("<I", crc32c(payload, crc32c(fields)))
 
@@ -319,22 +318,19 @@ WORD = 4
 
 
 def build_tile(header: Header, identity: bytes, tile: Tile) -> bytes:
-    """TILE payload."""
-    checkpoint = None
+    """TILE payload. By hand, as it is read."""
+    parts = []
     if tile.z_words is not None:
         crc = checkpoint_crc(header, identity, tile.index, tile.words[: tile.z_words * WORD])
-        checkpoint = {"z_words": tile.z_words, "crc": crc}
+        parts += [build_varint(tile.z_words), struct.pack("<I", crc)]
+    if header.mode:
+        parts.append(struct.pack(f"<B{len(tile.earlier)}I", len(tile.earlier), *tile.earlier))
     digests = (*tile.earlier, tile.digest)
-    fields = {
-        "checkpoint": checkpoint,
-        "earlier": tile.earlier,
-        "digest": tile.digest,
-        "sums": [
-            piece_sum(header, identity, tile.index, number, digests, tile.words[start:end])
-            for number, (start, end) in enumerate(pieces(header, len(tile.words), tile.z_words))
-        ],
-    }
-    return bytes(TILE.build(fields, **_tile_context(header))) + tile.words
+    sums = [
+        piece_sum(header, identity, tile.index, number, digests, tile.words[start:end])
+        for number, (start, end) in enumerate(pieces(header, len(tile.words), tile.z_words))
+    ]
+    return b"".join([*parts, struct.pack(f"<I{len(sums)}H", tile.digest, *sums), tile.words])
 
 
 def _tile_context(header: Header) -> dict[str, int]:
