@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
 from robuststream.container.layout import PAYLOAD_CRC_BYTES
-from robuststream.container.packets import Gap, Kind, Packet, kind_name
+from robuststream.container.packets import Gap, Kind, Packet
 from robuststream.container.remains import damaged_packets
 from robuststream.container.scanner import scan
 
@@ -16,6 +15,9 @@ from robuststream.container.scanner import scan
 VIEWED = 256
 #: Where no HEADER is intact, so many streams may be looked at, and so many damaged packets count for them.
 LIKELY_STREAMS, VOTES = 4, 1 << 12
+#: So many packets before the first HEADER are kept (there is one in each 32 KiB, and a packet has 25 bytes), so many
+#: repeated ones and ids of other streams. What is more is counted: a hostile file has one in each 15 bytes.
+KEPT = 1 << 12
 
 
 @dataclass
@@ -24,6 +26,13 @@ class Found:
 
     Those that are put right, restored or borrowed are added to `headers`, `notes`, `parity` and `index`, and are not in
     `order`.
+
+    Attributes:
+        order: in file order, those that count and every HEADER.
+        repeated: the first of those whose place another has; `repeated_more` are not kept.
+        conflicts: tiles of which two intact packets differ.
+        unknown: the first packet of each kind that this release does not know.
+        counts: how many there are of each kind.
     """
 
     headers: list[Packet] = field(default_factory=list)
@@ -33,7 +42,10 @@ class Found:
     index: Packet | None = None
     order: list[Packet] = field(default_factory=list)
     repeated: list[Packet] = field(default_factory=list)
-    unknown: list[Packet] = field(default_factory=list)
+    repeated_more: int = 0
+    conflicts: set[int] = field(default_factory=set)
+    unknown: dict[int, Packet] = field(default_factory=dict)
+    counts: Counter[int] = field(default_factory=Counter)
 
     def has(self, kind: int, number: int) -> bool:
         """Whether there is a packet of this name; HEADER and INDEX have no number."""
@@ -54,21 +66,31 @@ class Found:
 
     def add(self, packet: Packet) -> None:
         """Take the next intact packet of the file."""
+        self.counts[packet.kind] += 1
         if packet.kind not in (Kind.HEADER, Kind.INDEX, *self._places()):
-            self.unknown.append(packet)
+            self.unknown.setdefault(packet.kind, packet)
         elif packet.kind != Kind.HEADER and self.has(packet.kind, packet.number):
-            self.repeated.append(packet)
+            self._repeat(packet)
         else:
             self.put(packet)
             self.order.append(packet)
 
+    def _repeat(self, packet: Packet) -> None:
+        conflict = self.is_conflict(packet)
+        if conflict:
+            self.conflicts.add(packet.number)
+        # The first conflict is kept, whatever came before, to be told.
+        if len(self.repeated) < KEPT or (conflict and len(self.conflicts) == 1):
+            self.repeated.append(packet)
+        else:
+            self.repeated_more += 1
+
+    def is_conflict(self, packet: Packet) -> bool:
+        """Whether a packet is a second one of a tile, and another than the first."""
+        return packet.kind == Kind.TILE and self.tiles[packet.number].payload != packet.payload
+
     def _places(self) -> dict[int, dict[int, Packet]]:
         return {Kind.TILE: self.tiles, Kind.METADATA: self.notes, Kind.PARITY: self.parity}
-
-    def count(self) -> dict[str, int]:
-        """Intact packets by kind."""
-        every = (*self.order, *self.repeated, *self.unknown)
-        return dict(Counter(kind_name(packet.kind) for packet in every))
 
 
 @dataclass
@@ -84,55 +106,78 @@ class Collected:
     """One scan of a file.
 
     The stream that is read is that of the first intact HEADER, or the one asked for: of that the packets are `found`,
-    of others only how many there are. Without an intact HEADER all are kept, for `choose` to say which are wanted.
+    of others only how many there are. Without an intact HEADER, `choose` says which it is; where more packets than are
+    kept came before, the file is scanned again.
 
     Attributes:
         data: the file.
         identity: id of the stream; None without an intact HEADER, before a choice.
         found: its packets.
-        foreign: streams that are not read, by id, in file order.
+        foreign: streams that are not read, by id, in file order; `foreign_more` packets are of further ones.
         gaps: where no intact packet is.
+        intact: how many intact packets there are of each kind, of all streams together.
     """
 
     def __init__(self, data: bytes, identity: bytes | None = None) -> None:
         self.data = data
+        self._scan(identity)
+
+    def _scan(self, identity: bytes | None) -> None:
         self.identity = identity
         self.found = Found()
         self.foreign: dict[bytes, Foreign] = {}
+        self.foreign_more = 0
         self.gaps: list[Gap] = []
+        self.intact: Counter[int] = Counter()
         self._undecided: list[Packet] = []
-        ids: dict[bytes, bytes] = {}
-        view = memoryview(data)
-        for event in scan(data):
+        self._forgotten = False  # some that came before a choice
+        self._votes: Counter[bytes] = Counter()
+        view = memoryview(self.data)
+        for event in scan(self.data):
             if isinstance(event, Gap):
                 self.gaps.append(event)
                 continue
-            # One object for each id, and no copy of what is large.
-            name = ids.setdefault(event.stream_id, event.stream_id)
-            payload = _in_place(event, view)
-            packet = Packet(event.kind, name, event.number, payload, event.offset, event.size)
+            self.intact[event.kind] += 1
             if self.identity is not None:
-                self._take(packet)
-            elif packet.kind == Kind.HEADER:
-                self.choose(packet.stream_id)
-                self._take(packet)
+                self._take(event, view)
+            elif event.kind != Kind.HEADER:
+                self._wait(event, view)
+            elif self._forgotten:
+                self._scan(event.stream_id)
+                return
             else:
-                self._undecided.append(packet)
+                self.choose(event.stream_id)
+                self._take(event, view)
 
     def choose(self, identity: bytes) -> None:
         """Say which stream is read, where no intact HEADER does."""
+        if self._forgotten:
+            self._scan(identity)
+            return
         self.identity = identity
         undecided, self._undecided = self._undecided, []
         for packet in undecided:
-            self._take(packet)
+            self._take(packet, memoryview(self.data))
 
-    def _take(self, packet: Packet) -> None:
+    def _take(self, packet: Packet, view: memoryview) -> None:
         if packet.stream_id == self.identity:
-            self.found.add(packet)
-        else:
+            self.found.add(_in_place(packet, self.identity, view))
+        elif packet.stream_id in self.foreign or len(self.foreign) < KEPT:
             foreign = self.foreign.setdefault(packet.stream_id, Foreign(0, packet, header=False))
             foreign.count += 1
             foreign.header |= packet.kind == Kind.HEADER
+        else:
+            self.foreign_more += 1
+
+    def _wait(self, packet: Packet, view: memoryview) -> None:
+        """No HEADER says yet which stream is read."""
+        self._votes[packet.stream_id] += 1
+        if len(self._undecided) < KEPT:
+            self._undecided.append(_in_place(packet, packet.stream_id, view))
+        else:
+            self._forgotten = True
+        if len(self._votes) > 2 * KEPT:
+            self._votes = Counter(dict(self._votes.most_common(KEPT)))
 
     @property
     def begins_as_a_stream(self) -> bool:
@@ -144,19 +189,12 @@ class Collected:
         others = [identity for identity, foreign in self.foreign.items() if foreign.header]
         return [*filter(None, [self.identity]), *others]
 
-    # --- Without an intact HEADER -----------------------------------------------------------------------------------
-
     def votes(self) -> Counter[bytes]:
         """How many packets there are of each stream before a choice, damaged ones too."""
         damaged = (packet for gap in self.gaps for packet in damaged_packets(self.data, gap))
-        votes = Counter(packet.stream_id for packet in self._undecided)
+        votes = Counter(self._votes)
         votes.update(packet.stream_id for packet in islice(damaged, VOTES))
         return votes
-
-    @property
-    def intact(self) -> Mapping[int, int]:
-        """How many intact packets there are of each kind, of all streams together, before a choice."""
-        return Counter(packet.kind for packet in self._undecided)
 
 
 def likely(*files: Collected) -> list[bytes]:
@@ -167,8 +205,10 @@ def likely(*files: Collected) -> list[bytes]:
     return [identity for identity, _ in votes.most_common(LIKELY_STREAMS)]
 
 
-def _in_place(packet: Packet, view: memoryview) -> bytes | memoryview:
-    if packet.kind not in (Kind.TILE, Kind.PARITY) or len(packet.payload) < VIEWED:
-        return packet.payload
-    end = packet.offset + packet.size - PAYLOAD_CRC_BYTES
-    return view[end - len(packet.payload) : end]
+def _in_place(packet: Packet, name: bytes, view: memoryview) -> Packet:
+    """A packet as it is kept: with one object for all of a stream's ids, and no copy of what is large."""
+    payload = packet.payload
+    if packet.kind in (Kind.TILE, Kind.PARITY) and len(payload) >= VIEWED:
+        end = packet.offset + packet.size - PAYLOAD_CRC_BYTES
+        payload = view[end - len(payload) : end]
+    return Packet(packet.kind, name, packet.number, payload, packet.offset, packet.size)

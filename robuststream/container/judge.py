@@ -84,7 +84,7 @@ class Judge:
             file_bytes=len(self._data),
             stream_id=proof.identity.hex(),
             header=self._header,
-            packets=found.count(),
+            packets={kind_name(kind): count for kind, count in found.counts.items()},
             entropy_bytes=sum(len(tile.words) for tile in self._tiles.values()),
             parity_bytes=sum(packet.size for packet in found.parity.values()),
             metadata_bytes=sum(packet.size for packet in found.notes.values()),
@@ -137,6 +137,7 @@ class Judge:
             what = f"{foreign.count} packets of another stream ({identity.hex()})"
             what += f", which can be had as stream {numbers[identity]}" if foreign.header else ""
             self._add(Rule.FOREIGN, what, foreign.first)
+        self._findings.left_out += self._collected.foreign_more
 
     # --- What contradicts itself ------------------------------------------------------------------------------------
 
@@ -153,10 +154,11 @@ class Judge:
 
     def _check_repeats(self) -> None:
         for packet in self._found.repeated:
-            if is_conflict(packet, self._found.tiles):
+            if self._found.is_conflict(packet):
                 self._add(Rule.TILE_CONFLICT, "differs from the first intact copy, which counts", packet, packet.number)
             else:
                 self._add(Rule.DUPLICATE, f"a second {kind_name(packet.kind)} packet of this number", packet)
+        self._findings.left_out += self._found.repeated_more
 
     def _check_identity(self, proof: Proof) -> None:
         """With all tiles at hand the stream id shows whether header and tiles belong together."""
@@ -273,11 +275,6 @@ def join_metadata(notes: Iterable[Packet]) -> tuple[Metadata, list[tuple[Packet 
     faults += [(None, f"the block of type {kind} is not whole: it is left out") for kind in broken]
     icc, exif, xmp = (whole.get(kind) for kind in (MetadataType.ICC, MetadataType.EXIF, MetadataType.XMP))
     return Metadata(icc=icc, exif=exif, xmp=xmp), faults
-
-
-def is_conflict(packet: Packet, tiles: Mapping[int, Packet]) -> bool:
-    """Whether an intact packet is a second one of a tile, and another than the first."""
-    return packet.kind == Kind.TILE and tiles[packet.number].payload != packet.payload
 
 
 def without(stretches: Iterable[tuple[int, int]], named: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

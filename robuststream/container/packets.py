@@ -173,7 +173,7 @@ class DamagedPacket:
     payload_end: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Gap:
     """File positions [start, end) that belong to no intact packet."""
 

@@ -15,7 +15,7 @@ from robuststream.container import layout
 from robuststream.container.choosing import Choice, choose
 from robuststream.container.collect import Collected, Found
 from robuststream.container.copies import Copy, Key, remains_of
-from robuststream.container.judge import Judge, is_conflict, join_metadata
+from robuststream.container.judge import Judge, join_metadata
 from robuststream.container.leftovers import salvage, sort_out
 from robuststream.container.packets import Buffer, Header, Kind, Packet, Tile, is_critical
 from robuststream.container.proof import HeaderSource, Proof
@@ -131,7 +131,7 @@ def _read(collected: Collected, lender: Stream | None, parity: bool) -> Stream:
         tiles=header.tiles,
         source=choice.source,
         header_conflict=any(packet.payload != choice.payload for packet in found.headers),
-        tile_conflicts=frozenset(p.number for p in found.repeated if is_conflict(p, found.tiles)),
+        tile_conflicts=frozenset(found.conflicts),
     )
     report = Judge(collected, choice, header, left, tiles, salvaged).report(proof)
 
@@ -159,7 +159,7 @@ def _identity(collected: Collected) -> bytes:
 
 
 def _refuse_unknown(found: Found) -> None:
-    for packet in found.unknown:
+    for packet in found.unknown.values():
         if packet.kind == Kind.UNIT:
             raise UnsupportedVersion(f"a UNIT packet at byte {packet.offset} is no part of a stream of tiles")
         if is_critical(packet.kind):
