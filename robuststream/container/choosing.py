@@ -64,7 +64,9 @@ def choose(collected: Collected, lender: Stream | None = None, parity: bool = Fa
             agreed = any(copy.packet.payload == payload for copy in corrected[1:])
             return Choice(payload, HeaderSource.AGREED if agreed else HeaderSource.CORRECTED, tuple(corrected))
     error = refusal(collected)
-    if ids:
+    # Damaged PARITY packets would lie in gaps.
+    parity = parity and bool(collected.intact[Kind.PARITY] or collected.gaps)
+    if ids and (parity or lender is not None):
         collected.choose(ids[0])
         restoration = restore_alone(collected) if parity else None
         if restoration is not None and (Kind.HEADER, 0) in restoration.known:

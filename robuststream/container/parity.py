@@ -124,6 +124,7 @@ def parse_description(payload: Buffer, last: Block | None = None) -> Block | Non
     if len(sizes) < values[2] or len(rest) < 4 or payload[at : at + 4] != struct.pack("<I", crc32c(payload[:at])):
         return None
     block = Block(values[0], values[1], tuple(sizes), *rest)
+    block.__dict__["description"] = bytes(payload[: at + 4])  # kept as if it were built
     return block if _is_possible(block) else None
 
 

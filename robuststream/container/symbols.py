@@ -18,6 +18,7 @@ Sums = Sequence[Collection[int]]
 MAX_COMBINATIONS = 64
 #: Between two insertions or deletions, symbols are looked for so many bytes beside their place.
 MAX_SHIFT = 1024
+SHIFTS = sorted(range(-MAX_SHIFT, MAX_SHIFT + 1), key=abs)
 #: What a restoration may cost, whatever descriptions say: symbols that the blocks have and that are looked for beside
 #: their places, and bytes solved for with a symbol left out; so many for each 256 bytes of the copies, and some more
 #: for small ones.
@@ -94,6 +95,8 @@ class SymbolSearch:
         """Symbols in packets that bytes were put into or cut out of: so many in a row, equally far from their place."""
         block = self._block
         found: dict[int, bytes] = {}
+        if self._effort.steps < 0:
+            return found
         for key, start, end in block.spans():
             if key in self._known:
                 continue
@@ -101,7 +104,7 @@ class SymbolSearch:
             missing = [index for index in inside if index not in source]
             for copy, where in zip(self._copies, self._places, strict=True):
                 for place in where[key][:2]:
-                    for shift in sorted(range(-MAX_SHIFT, MAX_SHIFT + 1), key=abs):
+                    for shift in SHIFTS:
                         if self._effort.steps < 0:
                             return found
                         found |= self._run(copy.data, place - start + shift, missing, together)
