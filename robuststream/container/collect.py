@@ -131,6 +131,7 @@ class Collected:
         self.intact: Counter[int] = Counter()
         self._undecided: list[Packet] = []
         self._forgotten = False  # some that came before a choice
+        self._header: bytes | None = None  # of which stream the first intact HEADER is
         self._votes: Counter[bytes] = Counter()
         view = memoryview(self.data)
         for event in scan(self.data):
@@ -138,6 +139,8 @@ class Collected:
                 self.gaps.append(event)
                 continue
             self.intact[event.kind] += 1
+            if event.kind == Kind.HEADER and self._header is None:
+                self._header = event.stream_id
             if self.identity is not None:
                 self._take(event, view)
             elif event.kind != Kind.HEADER:
@@ -185,9 +188,11 @@ class Collected:
         return self.identity is not None and not (self.gaps and self.gaps[0].start == 0)
 
     def streams(self) -> list[bytes]:
-        """Ids of the streams that have an intact HEADER: the one that is read, then others by their first packet."""
-        others = [identity for identity, foreign in self.foreign.items() if foreign.header]
-        return [*filter(None, [self.identity]), *others]
+        """Ids of the streams that have an intact HEADER: that of the first one, then others by their first packet."""
+        begins = {identity: foreign.first.offset for identity, foreign in self.foreign.items() if foreign.header}
+        if self.identity is not None and self._header is not None:
+            begins[self.identity] = self.found.order[0].offset
+        return sorted(begins, key=lambda identity: (identity != self._header, begins[identity]))
 
     def votes(self) -> Counter[bytes]:
         """How many packets there are of each stream before a choice, damaged ones too."""

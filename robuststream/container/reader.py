@@ -149,7 +149,7 @@ def _read(collected: Collected, lender: Stream | None, parity: bool) -> Stream:
         proof=proof,
         metadata=join_metadata(_notes(given, found, identity))[0],
         report=report,
-        others=len(collected.streams()) - 1,
+        others=max(0, len(collected.streams()) - 1),
     )
 
 

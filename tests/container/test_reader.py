@@ -637,6 +637,8 @@ def test_each_of_several_streams_can_be_had():
         f"{len(list(scan(others[1][2])))} packets of another stream ({streams[1].stream_id.hex()}), "
         "which can be had as stream 1",
     ]
+    told = [finding.message for finding in streams[1].report.findings if finding.rule == Rule.FOREIGN]
+    assert told[0].endswith(f"({streams[0].stream_id.hex()}), which can be had as stream 0")
     with pytest.raises(StreamNotFound, match="there is no stream 2: 2 with a header are here"):
         read_stream(data, number=2)
     # What is damaged in one of them is its own affair.
