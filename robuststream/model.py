@@ -46,7 +46,7 @@ from robuststream.priors.walk import Prior, Runner
 
 METADATA_KEY = "robuststream.model"
 MAX_FILE_BYTES = 4 << 30
-#: A native network's name and the network, to what is used in its place.
+#: From a native network's name and the network to the network that is used instead.
 Change = Callable[[str, Runner], Runner]
 
 
@@ -63,8 +63,8 @@ class Model:
         device: where the analysis and synthesis transforms run; the exact networks always run on the CPU.
 
     Args:
-        change: what is used in place of each native network, given its name and itself; for models that are wrong on
-            purpose (`faults.drifted`). Digests do not show it.
+        change: a function of a native network's name and the network, which gives the one to use instead; for models
+            that are wrong on purpose (`faults.drifted`). Digests do not show it.
 
     Raises:
         UnsupportedModel: sums of a network could leave the exact range.

@@ -53,7 +53,7 @@ def demonstrate(photo: Path | None, out: Path) -> None:
 
     Raises:
         ImageError: the photograph cannot be read.
-        UsageError: somebody else's file stands in `out` where one of the demo's belongs.
+        UsageError: a file that is not the demo's stands in `out` where one of the demo's belongs.
     """
     photo = photo or SAMPLE
     picture = read_picture(photo)
