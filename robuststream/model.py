@@ -46,7 +46,7 @@ from robuststream.priors.walk import Prior, Runner
 
 METADATA_KEY = "robuststream.model"
 MAX_FILE_BYTES = 4 << 30
-#: From a native network's name and the network to the network that is used instead.
+#: A native network's name and the network, to what is used in its place.
 Change = Callable[[str, Runner], Runner]
 
 

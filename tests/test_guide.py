@@ -33,6 +33,14 @@ PAGES = [Path("README.md"), *sorted(GUIDE.glob("*.md"))]
 SET_UP = ("make ", "pip install ")
 #: Of diagrams, which are not run.
 DRAWN = "text"
+#: What a page says is byte for byte the same when it has been run.
+SAME = {
+    "quickstart.md": {
+        "whole.robs": "safe.robs",
+        "kept.safetensors": next(ROOT.glob("robuststream/models/*.safetensors")),
+    },
+    "damage.md": {"whole.robs": "safe.robs"},
+}
 #: In blocks that are whole programs.
 SCRIPT = '__name__ == "__main__"'
 #: Seconds after which a program does not end by itself.
@@ -86,6 +94,8 @@ def test_what_a_page_shows_runs(page: Path, tmp_path: Path, monkeypatch: pytest.
                 for line, code in commands(text):
                     if not line.startswith(SET_UP):
                         assert main(shlex.split(line)[1:]) == code, line
+    for made, same in SAME.get(page.name, {}).items():
+        assert (tmp_path / made).read_bytes() == (tmp_path / same).read_bytes(), made
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
