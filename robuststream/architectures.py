@@ -1,4 +1,4 @@
-"""Where CompressAI's models keep their parts. Whoever has such a model has compressai: nothing of it is imported."""
+"""Where CompressAI's models keep their parts. compressai itself is not imported: who has such a model has it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ OnError = Literal["raise", "return"]
 Item = TypeVar("Item")
 Part = TypeVar("Part")
 Result = TypeVar("Result")
-#: What may be wrong with one of many. Anything else is wrong with the call.
+#: Errors that one item of many may have. Other errors are faults of the call, and end it.
 Failure = RobustStreamError | OSError
 
 
@@ -82,7 +82,7 @@ def refuse_single(items: Any, what: str) -> None:
 
 
 def _without_frames(error: Failure) -> Failure:
-    """Frames hold all that the work was done with, and what is kept need not keep that."""
+    """The error without its traceback: frames hold pictures and tensors, which would stay in memory with it."""
     links: list[BaseException] = [error]
     for link in links:
         link.__traceback__ = None

@@ -1,4 +1,4 @@
-"""Fills in what is lost, and says of every pixel what it is worth (spec/format.md, section 11)."""
+"""Fills in what is lost, and says of every pixel how far it can be trusted (spec/format.md, section 11)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from robuststream.networks.graph import Network
 from robuststream.tiling import Box, Grid
 from robuststream.windows import synthesis_reach
 
-#: Filled at once: memory stays small against the latents'.
+#: So many channels are filled at once, to take little memory beside the latents'.
 CHANNELS = 32
-#: On each level. Three times as many bring less than 0.1 dB in a lost tile.
+#: Relaxations on each level. Three times as many bring less than 0.1 dB in a lost tile.
 RELAXATIONS = 24
 
 
@@ -88,7 +88,7 @@ def pixel_mask(
 
     def mark(box: Box, value: Mask) -> None:
         inside = box.clipped(part)
-        # Beside the part, its sides would be negative.
+        # A box outside the part is clipped to one of negative sides.
         if inside.height > 0 and inside.width > 0:
             mask[inside.relative_to(part).slices()] = value
 

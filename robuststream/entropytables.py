@@ -24,8 +24,8 @@ from robuststream.priors.gain import Gains
 
 log = logging.getLogger(__name__)
 
-#: Of a row's probability, as much may be elsewhere in a row built anew. Other arithmetic moves up to 2^-9, training
-#: moves more; and less than this costs nothing.
+#: Share of a row's probability that may lie elsewhere in a row built anew. Other arithmetic moves up to 2^-9 and costs
+#: nothing; training moves more.
 DRIFT = 2.0**-8
 
 
@@ -96,7 +96,7 @@ class EntropyModels:
             self._built(self._names[model], partial(_rebuild, model))
 
     def _built(self, what: str, build: Callable[[], object]) -> None:
-        """Raises UnsupportedModel for whatever CompressAI's own code raises, of a density that is none."""
+        """Raises UnsupportedModel for whatever CompressAI's own code raises, of numbers that make no density."""
         try:
             build()
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What a file is that is no model and no checkpoint: people meet web pages, pointers and archives in their place."""
+"""What a file is that is no model and no checkpoint: often a web page or an archive was saved in its place."""
 
 from __future__ import annotations
 

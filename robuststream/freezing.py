@@ -56,7 +56,7 @@ def freeze(
         licence, attribution: of the weights and what they were trained on; kept in the model file.
         device: where the model's analysis and synthesis transforms run.
         native: keep entropy networks that have no exact form as the modules they are. Such a model codes in native
-            mode only and has no model file: whoever decodes must have the module.
+            mode only and has no model file: the decoder needs the module as well.
         update_tables: build the CDF tables anew from the weights, as CompressAI's `update(force=True)` does.
 
     Raises:

@@ -106,7 +106,7 @@ class _Decoding:
             for number, candidate in enumerate(candidates, start=1):
                 self.waiting[index, number] = _data(candidate.tile)
         if part is not None:
-            # What candidates are worth hangs on all tiles.
+            # Which candidates count depends on all tiles.
             assert not stream.candidates
             self.waiting = {key: data for key, data in self.waiting.items() if key[0] in self.outcomes}
 

@@ -63,8 +63,8 @@ class Model:
         device: where the analysis and synthesis transforms run; the exact networks always run on the CPU.
 
     Args:
-        change: what is used in place of each native network, given its name and itself; for models that are wrong on
-            purpose (`faults.drifted`). Digests do not show it.
+        change: a function of a native network's name and the network, which gives the one to use instead; for models
+            that are wrong on purpose (`faults.drifted`). Digests do not show it.
 
     Raises:
         UnsupportedModel: sums of a network could leave the exact range.

@@ -39,7 +39,7 @@ METADATA_KEY, FORMAT = "robuststream.model", 1
 MIN_PREFIX = 6
 #: Of a long list of models, as many stand in a message.
 NAMED = 8
-#: Models that were loaded last, for whoever asks again.
+#: So many of the models that were loaded last are kept, for the next call.
 KEPT = 4
 
 log = logging.getLogger(__name__)

@@ -91,7 +91,7 @@ def _of_file(file: IO[bytes], own: io.FileIO | None) -> Positional:
             if own is not None:
                 own.close()
     raw = file.raw if type(file) is io.BufferedReader else file
-    # Of other classes nobody knows whether `read` gives what stands in the file: gzip's does not.
+    # Other classes' `read` need not give what stands in the file: gzip's does not.
     if type(raw) is io.FileIO and hasattr(os, "pread"):
         return _Descriptor(file, own)
     return _Seeking(file, own)

@@ -130,7 +130,7 @@ class StreamFile:
     def decode(self, region: Region | None = None, *, strict: bool = False) -> Decoded | DecodedRegion:
         """Decode a region, or without one the whole picture, as `robuststream.decode` does.
 
-        Of the file only those tiles are read that the region's pixels hang on, through the synthesis transform's
+        Of the file only those tiles are read that the region's pixels depend on, through the synthesis transform's
         reach. Where one of them, or what stands before the tiles, is not intact, all of the file is read instead; then
         parity, corrected bits and concealment give what they give a whole decode.
 
@@ -271,7 +271,7 @@ class StreamFile:
                 decoded = decode_latents(stream, model, grid, part=part)
                 if all(tile.outcome != Outcome.MISSING for tile in decoded.report.tiles):
                     return decoded, stream.report if whole else None
-        # What is put in a missing tile's place hangs on all others.
+        # What a missing tile is filled with depends on all others.
         filled = self._all_latents(model, grid)
         return DecodedLatents(filled.latents[(slice(None), *part.slices())], filled.report), self._all().report
 
@@ -306,7 +306,7 @@ class RegionReport:
     Attributes:
         header: the header that counted.
         stream_id: 8 hexadecimal digits.
-        tiles: those that the region's pixels hang on, with state and outcome; nothing is said of others.
+        tiles: those that the region's pixels depend on, with state and outcome; nothing is said of others.
         findings: faults, in these tiles or, where all of the file was read, anywhere in it.
         container: the whole file's report, as `robuststream.inspect` gives it, where all of it had to be read; else
             None: then nothing that was read is damaged.
@@ -339,7 +339,7 @@ class DecodedRegion:
         latents: int32 (M, rows, columns) at 2^-12, those of the whole picture that lie under the region: with s pixels
             a latent, rows top // s up to ceil(bottom / s), and columns likewise.
         mask: uint8 (h, w), as in `Decoded`.
-        report: findings, and the state and outcome of each tile that the region hangs on.
+        report: findings, and the state and outcome of each tile that the region depends on.
     """
 
     image: Image

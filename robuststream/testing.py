@@ -1,4 +1,4 @@
-"""Hypothesis strategies for whoever reads streams: small valid ones, and damage of every kind of `robuststream.faults`.
+"""Hypothesis strategies for tests of readers: small valid streams, and damage of every kind of `robuststream.faults`.
 
     from hypothesis import given
     from robuststream import testing

@@ -23,7 +23,7 @@ def windows(latents: Box) -> Iterator[Box]:
 
 
 def needed(network: Network, first: int, last: int) -> tuple[int, int]:
-    """The inputs, first to last along one axis, that outputs `first` to `last` hang on (before clipping)."""
+    """The inputs, first to last along one axis, that outputs `first` to `last` depend on (before clipping)."""
     #: By value: 0 is the network's input, n + 1 layer n's output.
     reach: dict[int, tuple[int, int]] = {len(network.layers): (first, last)}
     for number in reversed(range(len(network.layers))):

@@ -12,7 +12,7 @@ NAME is one of these, or `all`:
     insertions  every byte value at every place of a small stream, through whole decodes (all of them)
     transfers   text-mode and other well-meant transfers of streams of photographs, each kind in turn (200 of each)
 
-A trial hangs on its seed and number alone, so what fails is printed as a call that does it again. Exit code 1 when
+A trial depends on its seed and number alone, so what fails is printed as a call that does it again. Exit code 1 when
 anything is wrong.
 """
 

@@ -31,7 +31,7 @@ _OUT_OF_MEMORY = re.compile("can.t allocate memory|out of memory", re.IGNORECASE
 
 
 def say(kind: str, text: str) -> None:
-    """One line on standard error; where that is closed or full, there is nobody to say it to."""
+    """One line on standard error; where that is closed or full, it is lost."""
     if sys.stdout is not None:
         # In one file or at one terminal, what came first stands first. What fails here fails again, and is said then.
         with contextlib.suppress(OSError):

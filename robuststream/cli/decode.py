@@ -120,7 +120,7 @@ def decode(
 
 
 def _format(target: Path) -> str:
-    """What a picture is written as where nobody says, by its extension; known before torch is imported."""
+    """What a picture is written as where --format is not given, by its extension; known before torch is imported."""
     if target == STANDARD:
         return "png"
     suffix = target.suffix.lower()

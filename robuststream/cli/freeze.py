@@ -48,7 +48,7 @@ def freeze(
     from robuststream.freezing import freeze_checkpoint
 
     if ":" in architecture:
-        # Python looks beside the program it runs; whoever names a factory means the folder they are in.
+        # Python looks beside the program it runs; a user who names a factory means the folder they are in.
         sys.path.insert(0, "")
     model = freeze_checkpoint(
         architecture,

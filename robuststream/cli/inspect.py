@@ -202,7 +202,7 @@ def _show(path: Path, wanted: _Wanted) -> int:
 
 
 def _name(path: Path) -> str:
-    """For what is passed on: whose folders they were is nobody's business."""
+    """A file's name without its folders, for pages that are passed on to others."""
     return label(path) if path == STANDARD else path.name
 
 

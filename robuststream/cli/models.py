@@ -200,7 +200,7 @@ def _where(stored: StoredModel) -> str:
 
 
 def _entry(stored: StoredModel) -> dict[str, Any]:
-    """A model in the JSON of `list`; null for what a file that is none does not have."""
+    """A model in the JSON of `list`; of a file that is no model, null for what only models have."""
     fields = ("name", "prior", "parameters_digest", "synthesis_digest")
     described = {field: None if stored.problem else getattr(stored, field) for field in fields}
     place = {"bytes": stored.size, "where": _where(stored), "path": str(stored.path)}

@@ -1,4 +1,4 @@
-"""A folder that is filled anew by each demo, and where nothing is lost that somebody else has put there."""
+"""A folder that each demo fills anew. Files in it that are not the demo's are never lost."""
 
 from __future__ import annotations
 

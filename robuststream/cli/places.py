@@ -146,7 +146,7 @@ def check_output(
     Args:
         path: of a file, or `-`.
         force: replace a file of the same kind.
-        kind: what will be written; None where nobody knows.
+        kind: what will be written; None where that is not known.
         inputs: what the command reads, of any kind.
         advice: what to do where a file stands there and `force` is not given.
 
@@ -208,7 +208,7 @@ def _check_no_input(path: Path, found: os.stat_result | None, inputs: Iterable[P
 
 
 def _check_kind(path: Path, found: os.stat_result, kind: Kind | None) -> None:
-    """Whoever gives one name too few has the last input taken for the output: --force must not lose it."""
+    """With one name too few, the last input would be taken for the output: --force must not overwrite it."""
     if kind is None or not found.st_size:
         return
     there = kind_of_file(path)

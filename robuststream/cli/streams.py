@@ -71,7 +71,7 @@ class _Closed(io.RawIOBase):
 
 
 def is_closed(stream: IO[str] | None) -> bool:
-    """Whether nobody will read what is written to a standard stream."""
+    """Whether what is written to a standard stream has no reader."""
     return stream is None or isinstance(getattr(getattr(stream, "buffer", None), "raw", None), _Closed)
 
 
@@ -79,7 +79,7 @@ def _whole(stream: IO[str] | None, name: str) -> Any:
     if stream is None:
         return io.TextIOWrapper(io.BufferedWriter(_Closed(name)), encoding="utf-8")
     if not isinstance(stream, io.TextIOWrapper) or not _is_open_file(stream):
-        return stream  # somebody else's, such as a test's
+        return stream  # put there by other code, such as a test
     stream.flush()
     buffer: Any = stream.buffer
     return io.TextIOWrapper(

@@ -69,7 +69,7 @@ def unpack(data: bytes | bytearray | memoryview, net: nn.Module | None = None) -
 
     Args:
         data: what `pack` returned, and nothing beside it.
-        net: the module that is to decompress; when None, nobody has checked that it is the right one.
+        net: the module that is to decompress; when None, the caller sees to it that it is the right one.
 
     Returns:
         `strings` and `shape`, of the values and types that were packed.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-#: Units of a channel that are drawn at a time: memory hangs on it, and so do the errors that a seed gives.
+#: Units of a channel that are drawn at a time: memory depends on it, and so do the errors that a seed gives.
 BLOCK = 1 << 20
 
 
@@ -40,8 +40,8 @@ class GilbertElliott:
         error_good, error_bad: probability that a unit is wrong (of a datagram: lost) in each state.
 
     Raises:
-        ValueError: a probability that is none, or a channel that never changes its state, which has no stationary
-            distribution.
+        ValueError: a probability that is not from 0 to 1, or a channel that never changes its state, which has no
+            stationary distribution.
     """
 
     to_bad: float

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def drifted(model: Model, *, relative: float, seed: int) -> Model:
     """The model with native networks that drift: each value v becomes v (1 + relative u), u uniform in [-1, 1).
 
-    It is a machine of its own: u hangs on the seed, the network and its whole input, so the same input gives the same
-    output whenever it comes; other tiles in a batch, or another seed, give other drift. Digests are the model's, so
-    that streams of one decode with the other. Exact mode does not drift, nor do the analysis and synthesis transforms,
-    nor priors without networks (bmshj2018-factorized). `model` itself is not changed.
+    It stands for another machine: u depends on the seed, the network and its whole input, so the same input gives the
+    same output whenever it comes; other tiles in a batch, or another seed, give other drift. Digests are the model's,
+    so that streams of one decode with the other. Exact mode does not drift, nor do the analysis and synthesis
+    transforms, nor priors without networks (bmshj2018-factorized). `model` itself is not changed.
 
     Args:
         relative: the largest drift, as a share of each value; float32 kernels differ by about 1e-6.

@@ -34,7 +34,7 @@ def lose_datagrams(
     Args:
         seed: the same seed loses the same datagrams, whatever becomes of them.
         mtu: bytes a datagram.
-        rate: losses that do not hang on each other.
+        rate: of losses that are independent of each other.
         channel: losses in bursts; its units are datagrams, and its errors are losses.
         lost: "removed": the datagram is gone, and what follows moves up. "zeroed": its bytes are 0, as where a receiver
             knows the place of what it misses.

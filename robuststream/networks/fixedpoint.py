@@ -45,7 +45,7 @@ def quantise(x: Tensor, bits: int) -> Tensor:
 
 
 def integers(name: str, x: Tensor, bits: int, limit: int = LIMIT) -> Tensor:
-    """As `quantise`, to int32, for numbers that nobody has checked: a cast would let them wrap.
+    """As `quantise`, to int32, for numbers that were not checked before: a cast would let them wrap.
 
     Raises:
         UnsupportedModel: naming the tensor: a value is not finite, or beyond `limit` at this scale.

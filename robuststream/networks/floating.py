@@ -1,4 +1,4 @@
-"""Runs a network in float32: the analysis and synthesis transforms, whose last bits no one has to agree on."""
+"""Runs a network in float32: the analysis and synthesis transforms, whose last bits may differ between machines."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ class Network:
 
     @property
     def is_pointwise(self) -> bool:
-        """Whether each place of the output hangs on the same place of the input alone."""
+        """Whether each place of the output depends on the same place of the input alone."""
         return all(
             layer.operation not in ("conv_transpose2d", "pixel_shuffle")
             and layer.attributes.get("stride", 1) == 1

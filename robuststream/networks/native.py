@@ -42,7 +42,7 @@ class LiveNetwork:
             return self.module(x.clone())  # type: ignore[no-any-return]
 
     def is_pointwise(self) -> bool:
-        """Whether each output place hangs on the same place of the input and nothing else, as far as can be seen."""
+        """Whether each output place depends on the same place of the input and nothing else, as far as can be seen."""
         x = noise((1, self.channels[0], 3, 3))
         whole, middle = self(x), self(x[:, :, 1:2, 1:2])
         return whole.shape[2:] == (3, 3) and torch.allclose(whole[:, :, 1:2, 1:2], middle, atol=1e-5)

@@ -2,9 +2,23 @@
 
 D. Minnen, J. Ballé, G. Toderici, arXiv:1809.02736; Z. Cheng, H. Sun, M. Takeuchi, J. Katto, arXiv:2001.01568.
 
-A place hangs on those left of it, and above it up to the kernel's reach r to the right. So all places with the same
-column + (r + 1) * row can be coded at once: a wavefront. A tile of 16 x 16 takes 61 steps so, not 256, and every
-symbol has the very context that the raster scan gives it.
+A place is predicted from those before it in the scan, as far as the kernel reaches. With a kernel of 5 x 5:
+
+    ■ ■ ■ ■ ■
+    ■ ■ ■ ■ ■         ■  seen
+    ■ ■ ◌ □ □         ◌  the place
+    □ □ □ □ □         □  not decoded yet
+    □ □ □ □ □
+
+So its row must be decoded up to the place, and the row above up to the kernel's reach r beyond it. All places of one
+column + (r + 1) * row can be coded in one step then, a wavefront. With r = 2, the steps of a tile of 4 x 6 are:
+
+    0  1  2  3  4  5
+    3  4  5  6  7  8
+    6  7  8  9 10 11
+    9 10 11 12 13 14
+
+A tile of 16 x 16 takes 61 steps so, not 256, and each symbol has the context that the raster scan would give it.
 """
 
 from __future__ import annotations
@@ -26,7 +40,7 @@ def wavefronts(height: int, width: int, reach: int) -> Sequence[Places]:
         first, last = max(0, -(-(number - width + 1) // slope)), min(height - 1, number // slope)
         rows = torch.arange(first, last + 1, device="cpu")
         steps.append((rows, number - slope * rows))
-    # No step is empty but where a tile is narrower than the slope.
+    # Steps are empty where a tile is narrower than the slope.
     return [step for step in steps if len(step[0])]
 
 

@@ -1,4 +1,22 @@
-"""Groups of channels, each with what the groups before it tell: elic2022 (spec/format.md, section 15.4).
+"""Groups of channels, each predicted from the groups before it as well: elic2022 (spec/format.md, section 15.4).
+
+                     side
+                   ┌──┴──┐
+    y[0] ────►─────┤ c0  ├──────►─────┬─────────────┬───►── y_hat[0]
+                   └─────┘            ▼             │
+                     side           ┌─┴─┐           │
+                      ├───────◄─────┤cc1│           │
+                   ┌──┴──┐          └───┘           │
+    y[1] ────►─────┤ c1  ├──────►─────┬─────────────│───►── y_hat[1]
+                   └─────┘            ▼             ▼
+                     side           ┌─┴─────────────┴─┐
+                      ├───────◄─────┤       cc2       │
+                   ┌──┴──┐          └─────────────────┘
+    y[2] ────►─────┤ c2  ├──────►───────────────────────►── y_hat[2]
+                   └─────┘
+
+side: parameters from the hyperprior. c: a group's own coder, parallel or with spatial context. cc: its channel context,
+from the groups it takes. mbt2018-mean and the models of context.py are a single group of all channels.
 
 D. Minnen, S. Singh, arXiv:2007.08739; D. He, Z. Yang, W. Peng, R. Ma, H. Qin, Y. Wang, arXiv:2203.10886.
 """
@@ -33,10 +51,10 @@ class Group:
     """How a group of y's channels is coded, as a model file says it (spec/model.md, section 4).
 
     Attributes:
-        channels: how many.
-        chunks: the order of entropy parameters, one of gaussian.CHUNKS.
-        context: NO_CONTEXT or a key of ORDERS.
-        takes: the groups before it that its channel context sees, in order.
+        channels: how many it has.
+        chunks: in which order its network gives scales and means, one of gaussian.CHUNKS.
+        context: of places, NO_CONTEXT or a key of ORDERS.
+        takes: the groups before it from which its channel context predicts, by number, in order.
     """
 
     channels: int
@@ -84,9 +102,9 @@ class ChannelGroups:
     """Codes one group after the other.
 
     Args:
-        groups: as data.
-        coders: of each group.
-        channel_contexts: of each group that takes others; None for the rest.
+        groups: what each is.
+        coders: one for each group.
+        channel_contexts: one for each group that takes others; None for the rest.
     """
 
     def __init__(

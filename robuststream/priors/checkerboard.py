@@ -1,7 +1,14 @@
 """Checkerboard context: cheng2020-anchor-checkerboard, and inside ELIC's groups (spec/format.md, section 15.3).
 
-D. He, Y. Zheng, B. Sun, Y. Wang, H. Qin, arXiv:2103.15306. Anchors first, without context; then the others, from the
-anchors around them. Parity counts from the tile's own corner.
+Anchors first, without context; then the others, from the anchors around them:
+
+    ◌ □ ◌ □      ■ ◌ ■ ◌      □  not decoded yet
+    □ ◌ □ ◌      ◌ ■ ◌ ■      ◌  decoded in this step
+    ◌ □ ◌ □      ■ ◌ ■ ◌      ■  decoded before
+
+The top left place of each tile is an anchor; of CHECKERBOARD_ODD it is not.
+
+D. He, Y. Zheng, B. Sun, Y. Wang, H. Qin, arXiv:2103.15306.
 """
 
 from __future__ import annotations

@@ -1,5 +1,17 @@
 """Spatial context: what was decoded before, near a place, helps to predict it (spec/format.md, section 15.3).
 
+             side parameters
+                    │   context  ┌────┐
+                    │   ┌───◄────┤ CP ├─◄─┐     CP: context prediction, one convolution
+                 ┌──┴───┴─┐      └────┘   │
+                 │Gaussian│               │
+                 └────┬───┘               │
+                      │ rows, means       │
+                      ▼                   │
+           ┌───┐      │                   │
+    y ──►──┤ Q ├──►──····──►──────────────┴──►── y_hat       again for each step
+           └───┘     rANS
+
 An order (autoregressive.py, checkerboard.py) says which places are coded in which step; here the steps are taken.
 """
 
@@ -31,8 +43,9 @@ class Order:
     Attributes:
         steps: the places of each step, for a tile of (height, width) and a kernel that reaches so far.
         sees: whether a place's prediction may use the one (rows, columns) away.
-        first_is_blind: the first step's context is zeros, not the prediction from nothing (its bias).
-        context_first: the context stands before the side parameters, not behind, in what entropy parameters take.
+        first_is_blind: in the first step the context is zeros; else it is what CP makes of zeros, which is its bias.
+        context_first: in the input of the entropy parameters' network the context's channels come before the side
+            parameters; else behind them.
     """
 
     steps: Callable[[int, int, int], Sequence[Places]]
@@ -46,10 +59,10 @@ class SpatialContext:
 
     Args:
         gaussian: entropy parameters from context and side parameters, place by place.
-        prediction: the context prediction, gathered (see `gathered`).
-        taps: rows and columns away from a place that `prediction` takes.
+        prediction: the context prediction, as `gathered` makes it.
+        taps: the places that `prediction` takes, in rows and columns away from the one that is predicted.
         channels, context_channels: of the latent, and of its context.
-        reach: how far the kernel reaches.
+        reach: how many rows and columns the kernel reaches to each side.
         order: which places are coded in which step.
         bias: float64 (C,) at 2^-12, added to the context; None for nothing.
     """
@@ -122,7 +135,9 @@ def _tiles_first(x: Tensor) -> Tensor:
 
 
 def gathered(prediction: Network, order: Order) -> tuple[Network, Places]:
-    """A context prediction, which is one convolution, as one over gathered places: the weights that an order lets see.
+    """A context prediction, one convolution, as one of 1 x 1 over values gathered from the places that an order sees.
+
+    So it is computed only where a step needs it, and not over the whole tile.
 
     Returns:
         A 1 x 1 convolution that takes, for each channel, the value at each tap; and the taps.

@@ -1,4 +1,10 @@
-"""The context digest: what a decoder compares before it trusts a symbol (spec/format.md, section 16)."""
+"""The context digest: what a decoder compares before it trusts a symbol (spec/format.md, section 16).
+
+    seed │ z: rows, means │ y, step 1: rows, means │ step 2: rows, means │ ...   ──►── CRC-32C
+
+Decoder and encoder have the same digest where they computed the same parameters, and by chance in one of 2^32 other
+cases.
+"""
 
 from __future__ import annotations
 

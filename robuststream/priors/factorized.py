@@ -1,5 +1,12 @@
 """Factorized priors: bmshj2018-factorized and -factorized-relu (spec/format.md, section 15.1).
 
+              rows and medians, from the model
+                            │
+                            ▼
+           ┌───┐  symbols   │
+    y ──►──┤ Q ├─────►────····────►── y_hat
+           └───┘           rANS
+
 J. Ballé, D. Minnen, S. Singh, S. J. Hwang, N. Johnston, "Variational image compression with a scale hyperprior",
 arXiv:1802.01436.
 """
@@ -15,7 +22,7 @@ from robuststream.priors.walk import Walk, everything, integers
 
 
 class Factorized:
-    """Each channel of y has a CDF row of its own.
+    """Each channel of y has a CDF row and a median of its own, whatever the picture. There is no z.
 
     Args:
         medians: int32 (M,) at 2^-12.
@@ -39,7 +46,7 @@ class Factorized:
 
 
 def channel_rows(medians: Tensor, first_row: int, tiles: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Rows and medians of an entropy bottleneck: channel c uses row first_row + c. Both (T, C, h, w)."""
+    """Rows and medians of an entropy bottleneck, both (T, C, h, w): channel c uses row first_row + c."""
     shape = (tiles, len(medians), height, width)
     rows = torch.arange(first_row, first_row + len(medians), device="cpu")[None, :, None, None].expand(shape)
     return rows, medians[None, :, None, None].expand(shape)

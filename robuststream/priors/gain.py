@@ -1,5 +1,20 @@
 """Variable rate: one model, a gain for each quality index (spec/format.md, section 15.5).
 
+                   scales
+                      │
+             gain ──►─×──►──┬─────────────────┐
+                            │ thresholds  ┌───┴───┐
+                            ▼             │offset │─◄─ gain
+                       rows │             │network│
+                            │             └───┬───┘
+           ┌───┐  symbols   ▼         symbols ▼ moved towards 0 by offsets
+    y ──►──┤ Q ├─────►────····──────────►─────┴───►───×───►── + mean ──►── y_hat
+           └─┬─┘           rANS                       │
+             ▲                                        ▲
+            gain                                  1 / gain
+
+Q rounds (y - mean) * gain: a larger gain is a smaller quantisation step, hence a higher rate.
+
 F. Kamisli, F. Racapé, H. Choi, "Variable-rate learned image compression with multi-objective optimization and
 quantization-reconstruction offsets", arXiv:2402.18930: CompressAI's -vbr models.
 """
@@ -27,10 +42,10 @@ class Gains:
 
     Attributes:
         gains, inverse_gains: int32 (Q,) at 2^-16: 1 / quantisation step of y, and that step.
-        z_steps: int32 (Q,) at 2^-12: quantisation step of z; where `z_tables`, each has CDF rows of its own.
-        context_bias: int32 (Q, C) at 2^-12, added to the context; C is 0 where there is none.
-        bound: the least scale that the offset network sees, at 2^-12.
-        z_tables: whether the entropy bottleneck has rows for each quality index.
+        z_steps: int32 (Q,) at 2^-12: quantisation step of z.
+        context_bias: int32 (Q, C) at 2^-12, added to the context; C is 0 in models without context.
+        bound: smaller scales are given to the offset network as this one, at 2^-12.
+        z_tables: whether the entropy bottleneck has CDF rows of its own for each quality index.
     """
 
     gains: Tensor
@@ -70,7 +85,7 @@ class Gains:
 
 @dataclass(frozen=True)
 class Gain:
-    """One quality index, ready to code."""
+    """One quality index, ready to code with: what Gains has of it, and the offset network."""
 
     gain: int
     inverse: int
@@ -86,11 +101,11 @@ class Gain:
         return cls(gain, inverse, z_step, gains.context_bias[quality].double(), gains.bound, offset, exact)
 
     def scales(self, scales: Tensor) -> Tensor:
-        """Of the gained latents."""
+        """Scales of the latents times the gain."""
         return scaled(scales, self.gain, self.exact)
 
     def quantiser(self, gained_scales: Tensor) -> Gained:
-        """For elements with these scales, in their memory order."""
+        """For elements with these scales, in the order in which they lie in memory."""
         offsets = torch.zeros_like(gained_scales)
         if self.offset is not None:
             flat = gained_scales.clamp(min=self.bound).reshape(1, 1, 1, -1)

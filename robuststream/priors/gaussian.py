@@ -1,4 +1,14 @@
-"""From entropy parameters to CDF rows and means (spec/format.md, section 15.2)."""
+"""From entropy parameters to CDF rows and means (spec/format.md, section 15.2).
+
+                                 ┌──────────────────────┐
+              ┌───────┐  scales  │ how many thresholds  │
+              │       ├────►─────┤ lie below each?      ├──►── rows ──►─┐
+    known ──►─┤network│          └──────────────────────┘               ├──►── a step of the walk
+              │       ├────►────────────────────────────────── means ──►┘
+              └───────┘
+
+A row is the CDF table of one scale. It is chosen by comparing integers, so every machine chooses the same.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +30,7 @@ CHUNKS = ((SCALES, MEANS), (MEANS, SCALES), (SCALES,))
 
 @dataclass(frozen=True)
 class Parameters:
-    """What elements are coded with: tensors of one shape, element order being their memory order when coded."""
+    """What elements are coded with: tensors of one shape. They are coded in the order in which they lie in memory."""
 
     rows: Tensor
     means: Tensor
@@ -46,7 +56,7 @@ class Gaussian:
     Args:
         thresholds: int32 (L - 1,) at 2^-12: row k is for scales in (k-1-th, k-th].
         chunks: one of CHUNKS.
-        network: entropy parameters from what is known, or None where that is already all.
+        network: entropy parameters from what is known, or None where what is known is scales and means already.
         gain: of the quality index, in models of variable rate.
     """
 
@@ -73,7 +83,11 @@ class Gaussian:
         return WHOLE if self._gain is None else self._gain.quantiser(scales)
 
     def doubtful(self, scales: Tensor, rows: Tensor, tolerance: float) -> Tensor:
-        """The other row of each element whose scale is that near a threshold (relative, or to 1 / 8); else its own."""
+        """The other row that an element may have had, where its scale is so near a threshold; elsewhere its own.
+
+        Args:
+            tolerance: how near, as a share of the scale, or of 1 / 8 for smaller ones.
+        """
         slack = tolerance * scales.abs().clamp(min=ONE / 8)
         below, above = self.indexes(scales - slack), self.indexes(scales + slack)
         return torch.where(below < rows, below, above)

@@ -1,7 +1,20 @@
 """Hyperpriors: z first, then y with entropy parameters from z (spec/format.md, section 15.2).
 
+                       rows and medians, from the model
+                                      │
+                                      ▼
+              ┌───┐  z   ┌───┐        │     z_hat ┌───┐
+         ┌─►──┤h_a├──►───┤ Q ├──►───····──────►───┤h_s├──►─┐
+         │    └───┘      └───┘      rANS          └───┘    │
+         │                                                 │
+         │          ┌──────────────────◄───────────────────┘
+         │          │   side parameters
+         │     ┌────┴────┐
+    y ───┴──►──┤ latent  ├──►── y_hat        how y is coded: Parallel, SpatialContext or ChannelGroups
+               └─────────┘
+
 J. Ballé et al., arXiv:1802.01436 (scales: bmshj2018-hyperprior); D. Minnen, J. Ballé, G. Toderici, arXiv:1809.02736
-(scales and means: mbt2018-mean). What else y hangs on is its coder's matter: context.py, channel_groups.py.
+(scales and means: mbt2018-mean). Where y is predicted from more than z, that is in context.py and channel_groups.py.
 """
 
 from __future__ import annotations
@@ -30,7 +43,19 @@ class LatentCoder(Protocol):
 
 
 class Parallel:
-    """All elements in one step."""
+    """All elements in one step.
+
+               side parameters
+                      │
+                 ┌────┴───┐
+                 │Gaussian│
+                 └────┬───┘
+                      │ rows, means
+                      ▼
+           ┌───┐      │
+    y ──►──┤ Q ├──►──····──►── y_hat
+           └───┘     rANS
+    """
 
     def __init__(self, gaussian: Gaussian) -> None:
         self._gaussian = gaussian
@@ -43,7 +68,7 @@ class Parallel:
 
 
 class Hyperprior:
-    """z by the entropy bottleneck, then y.
+    """z by the entropy bottleneck, then y. A checkpoint stands between them in a tile: z is of use without y.
 
     Args:
         hyper_analysis: h_a, used by encoders only.

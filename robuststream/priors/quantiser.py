@@ -1,4 +1,10 @@
-"""From latents to symbols and back (spec/format.md, sections 15 and 15.5)."""
+"""From latents to symbols and back (spec/format.md, sections 15 and 15.5).
+
+        encoder                                decoder
+latent ──►── symbols() ──►── symbol ──►── values() ──►── latent_hat
+                ▲                            ▲
+              mean                         mean
+"""
 
 from __future__ import annotations
 
@@ -14,7 +20,7 @@ from robuststream.networks.fixedpoint import LIMIT, ONE, saturate
 GAIN_BITS = 16
 #: A decoder takes no more (entropy/rans.py).
 MAX_SYMBOL = 1 << 13
-#: A gained quantiser's encoder goes no further; a decoder takes up to 2^13.
+#: With gains an encoder goes no further, though a decoder takes symbols up to 2^13.
 MAX_GAINED_SYMBOL = 1 << 12
 
 
@@ -34,10 +40,10 @@ class Uniform:
 
     def symbols(self, target: Tensor, means: Tensor) -> Tensor:
         symbols = torch.round((target - means / ONE) * (ONE / self.step))
-        # Within these, the saturation of latents never acts.
+        # So limited, no latent saturates.
         symbols = torch.maximum(symbols, torch.ceil((-LIMIT - means) / self.step))
         symbols = torch.minimum(symbols, torch.floor((LIMIT - means) / self.step))
-        # Only steps below 1, or means that native mode does not limit, come here.
+        # Only with steps below 1, or with means of native mode, which have no limit, can symbols be larger.
         return symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL)
 
     def values(self, symbols: Tensor, means: Tensor) -> Tensor:
@@ -52,8 +58,8 @@ class Gained:
 
     Attributes:
         gain, inverse: integers at 2^-16.
-        offsets: at 2^-12, of each element; its own for symbols that are not 0.
-        exact: values are integers.
+        offsets: of each element, at 2^-12: how far a symbol that is not 0 is moved.
+        exact: computed in integers.
     """
 
     gain: int

@@ -3,6 +3,10 @@
 Float parameters that differ a little give other rows only where a scale lies close to a threshold: few elements, each
 with one other row. A CRC is linear over GF(2), so the flips that turn the computed digest into the stored one are the
 solution of 32 linear equations, at no cost in rate.
+
+    rows computed here ──►── digest ──►─┐
+                                       xor ──►── difference = effect of row 17's flip xor effect of row 90's xor ...
+    digest in the tile ─────────────►───┘
 """
 
 from __future__ import annotations

@@ -1,14 +1,28 @@
 """One walk, two directions.
 
 The order in which a prior computes entropy parameters and meets symbols is written once, as `Prior.walk`. It calls the
-same three methods of a Walk whichever way it goes, so encoder and decoder cannot drift apart:
+same methods of a Walk whichever way it goes, so encoder and decoder cannot drift apart:
+
+                                Prior.walk
+                                     │ rows, means
+                         ┌─────►─────┴─────►─────┐
+                         │                       │
+                   EncodingWalk            DecodingWalk
+    latents ──►── symbols ──►── rANS       rANS ──►── symbols ──►── latents
+                                 │           │
+                                 └── words ──┘
+
+In the code of a prior:
 
     z_hat = walk.code("z", everything, rows, medians)       # a step: the symbols of one part of one latent
     walk.checkpoint()                                       # z is complete
     y_hat = walk.code("y", everything, rows, means)
 
-A prior with context takes many steps and says which part of the latent each one is (`select`): a position for raster
-scan, a parity for a checkerboard, a slice for channel groups. All T tiles of a walk go in lock-step.
+A prior with context takes many steps and says which part of the latent each one is (`select`): a wavefront of places
+for raster scan, a parity for a checkerboard, a slice for channel groups. All T tiles of a walk go in lock-step.
+
+In the diagrams of these modules the dots on a line, ····, are the way through the file: what stands left of them is the
+encoder's alone, and what leads to them from above both compute.
 """
 
 from __future__ import annotations
@@ -38,7 +52,8 @@ Runner = Callable[[Tensor], Tensor]
 #: Given a tolerance, rows (T, n) that elements might have had at the encoder.
 Doubts = Callable[[float], Tensor]
 
-#: Of a tile in native mode, and the most steps a prior may have whose rows can be repaired one by one.
+#: A tile in native mode has so many digests at most. A prior of no more steps has one for each, so rows can be repaired
+#: step by step.
 MAX_DIGESTS = 12
 WHOLE = Uniform()
 
@@ -54,7 +69,8 @@ def integers(latents: Tensor) -> Tensor:
 
 
 def largest_first(rows: Rows) -> Places:
-    """In which order elements are coded whose rows (T, n) are those of scales: falling, equal ones in element order."""
+    """In which order elements are coded, given their rows (T, n): those of the largest scales first, equal ones in
+    element order."""
     return np.argsort(np.uint16(0xFFFF) - rows, axis=1, kind="stable")
 
 
@@ -81,7 +97,7 @@ class Walk(ABC):
 
     Args:
         tables: of the model.
-        seed: what digests start from (container/layout.py, digest_seed).
+        seed: first bytes of every digest, which name the model and the quality (container/layout.py, digest_seed).
         tiles: T.
         native_steps: in native mode, how many steps y takes; None in exact mode.
     """
@@ -110,10 +126,10 @@ class Walk(ABC):
             select: picks this step's part, (T, ...), out of the whole latent.
             rows: CDF row of each element, integers (T, ...); element order is its memory order.
             means: in units of 2^-12 (T, ...): integers in exact mode.
-            doubts: what else the rows may be, for repair in native mode.
+            doubts: which other rows elements may have had at the encoder, for repair in native mode.
             quantiser: what symbols stand for; steps of 1 where not given.
-            by_scale: rows are those of scales, and symbols are coded from the largest scale down: what comes first is
-                worth most, so a string that breaks off keeps it. Else coding order is element order.
+            by_scale: symbols are coded from the largest scale down. They say most of the picture, and what is coded
+                first is kept where a string breaks off. Otherwise coding order is element order.
 
         Returns:
             The latents, such as sat(symbol * 2^12 + mean), float64 (T, ...): integers in exact mode.
@@ -143,7 +159,7 @@ class Walk(ABC):
 
     @abstractmethod
     def _group_ends(self, rows: Rows, before: list[int], doubts: Doubts | None) -> Rows:
-        """A digest's place: record or compare. `before` are the digests without this step's rows."""
+        """Here a digest stands: record or compare it. `before` are the digests without this step's rows."""
 
     @abstractmethod
     def checkpoint(self) -> None:
@@ -205,10 +221,10 @@ class TileData:
     """What a decoder has of one tile.
 
     Attributes:
-        words: the rANS string, or the part of it that is proven.
+        words: the rANS string, or the beginning of it that is proven.
         digest, earlier: the stored digests, `earlier` in native mode only; None where only z is to be decoded, or
             where they are not proven.
-        z_words: where the seam is.
+        z_words: how many words there are up to the seam between z and y.
         partial: words are missing at the end. Symbols are decoded as far as the words tell them.
     """
 
@@ -225,7 +241,7 @@ def z_only(words: bytes | memoryview) -> TileData:
 
 
 class DecodingWalk(Walk):
-    """Decodes symbols. Where a tile has none left they are zeros, and its latents the means: these are concealed."""
+    """Decodes symbols. Where a tile has none left they are 0, so its latents are the means, the prior's best guess."""
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ def dissect(data: bytes, part: Part, header: Header, identity: bytes) -> list[Fi
 
     Args:
         data: the file.
-        header: the one that counts; the structure of a TILE hangs on it.
+        header: the one that counts; the structure of a TILE depends on it.
         identity: its stream id; a TILE of another stream is not looked into.
     """
     if part.kind is None:

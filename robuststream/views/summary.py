@@ -46,7 +46,7 @@ def print_findings(report: StreamReport) -> None:
 
 
 def styled(text: str, style: str) -> str:
-    """`text` in a style, where standard output shows styles and nobody has said that they are not wanted."""
+    """`text` in a style, where standard output shows styles and they are not switched off."""
     plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return text if plain else f"\x1b[{style}m{text}\x1b[0m"
 

@@ -47,7 +47,7 @@ def look(tile: TileReport) -> Look:
 
 
 def refuse_many(tiles: int) -> None:
-    """Raises ImageError where a picture of all tiles would be of use to nobody."""
+    """Raises ImageError where there are too many tiles to be seen in a picture."""
     if tiles > MAX_TILES:
         raise ImageError(f"{tiles} tiles are too many to draw (at most {MAX_TILES}): --json lists them")
 

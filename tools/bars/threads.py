@@ -116,7 +116,7 @@ def main(way: str, path: str, count: str, *arguments: str) -> None:
 
 
 def regions(size: tuple[int, int], count: int) -> list[Box]:
-    """Random boxes inside a picture of this width and height; the first of them do not hang on how many there are."""
+    """Random boxes inside a picture of this width and height; the first of them do not depend on how many there are."""
     random = np.random.default_rng(1)
     boxes = []
     for _ in range(count):

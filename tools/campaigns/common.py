@@ -30,7 +30,7 @@ PACE = 60
 
 
 class Campaign(Protocol):
-    """Trials that hang on nothing but a seed and their number."""
+    """Trials that depend on nothing but a seed and their number."""
 
     def trial(self, number: int, random: Random, counts: Counter[str]) -> tuple[str, list[str]]:
         """What was done to which stream, and what is wrong with what came of it; events are counted."""
@@ -71,7 +71,7 @@ def run(name: str, campaign: Campaign, seed: int, numbers: range, jobs: int = 1)
 
 
 def _tallies(campaign: Campaign, seed: int, numbers: range, jobs: int) -> Iterator[Tally]:
-    """Of all trials, in the order of their numbers: what is printed does not hang on the number of processes."""
+    """Of all trials, in the order of their numbers: what is printed does not depend on the number of processes."""
     if jobs == 1:
         for number in numbers:
             yield _try(campaign, seed, range(number, number + 1))

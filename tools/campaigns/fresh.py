@@ -1,6 +1,6 @@
 """Streams of every layout, as they are written: `inspect` calls each of them intact.
 
-Where packets and copies of the HEADER stand hangs on sizes alone, so words are random and no model is needed. Sizes
+Where packets and copies of the HEADER stand depends on sizes alone, so words are random and no model is needed. Sizes
 that end close to where a copy of the HEADER is due are drawn more often than chance would.
 """
 

@@ -1,7 +1,7 @@
 """Tiny frozen models for the test vectors: one of each prior, a few kB, the same bytes on every machine.
 
 Their numbers are drawn from SHA-256. What runs in float32 (g_a, h_a, and in native mode h_s) has few bits, so that its
-sums are exact in any order and the vectors do not hang on a machine's kernels. Nothing here is trained.
+sums are exact in any order and the vectors do not depend on a machine's kernels. Nothing here is trained.
 """
 
 from __future__ import annotations
