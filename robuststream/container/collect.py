@@ -190,7 +190,7 @@ class Collected:
     def streams(self) -> list[bytes]:
         """Ids of the streams that have an intact HEADER: that of the first one, then others by their first packet."""
         begins = {identity: foreign.first.offset for identity, foreign in self.foreign.items() if foreign.header}
-        if self.identity is not None and self._header is not None:
+        if self.identity is not None and self._header is not None and self.found.order:
             begins[self.identity] = self.found.order[0].offset
         return sorted(begins, key=lambda identity: (identity != self._header, begins[identity]))
 
