@@ -13,7 +13,7 @@ import torch
 
 import robuststream as rs
 from robuststream.cli import main
-from robuststream.modelstore import BUNDLED, DEFAULT
+from robuststream.model.store import BUNDLED, DEFAULT
 from tests.small import SAMPLE, net
 
 README = Path("README.md").read_text()

@@ -39,8 +39,8 @@ from robuststream.latents import BATCH, DecodedLatents, decode_latents
 from robuststream.networks import exact
 from robuststream.networks.fixedpoint import FRACTION_BITS, ONE
 from robuststream.networks.floating import elementwise
+from robuststream.picture.grid import Grid
 from robuststream.picture.io import read_picture
-from robuststream.tiling import Grid
 
 #: A picture counts as broken below this PSNR against the encoder's own reconstruction; intact ones reach 90 dB.
 BROKEN_DB = 45.0

@@ -78,7 +78,7 @@ def encode(
     pairs.make_folder()
 
     from robuststream.codec import encode as encode_picture
-    from robuststream.modelstore import load_model
+    from robuststream.model.store import load_model
 
     coder = load_model(model)
     if not 0 < tile <= MAX_TILE or tile % coder.factor:

@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from robuststream.batches import Failure, OnError
 from robuststream.codec import decode_batch, encode_batch
+from robuststream.coding.batches import Failure, OnError
 from robuststream.container.packets import DEFAULT_TILE
 from robuststream.errors import DamagedStream, ImageError
-from robuststream.model import Model
+from robuststream.model.frozen import Model
 
 
 class RobustCodec(nn.Module):
