@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from robuststream.model.parts import (
     parts_from_description,
 )
 from robuststream.networks.exact import ExactNetwork
-from robuststream.networks.fixedpoint import ONE, prove
+from robuststream.networks.fixedpoint import ONE, LayerBound, prove
 from robuststream.networks.floating import FloatingNetwork
 from robuststream.networks.graph import Network
 from robuststream.networks.native import NativeNetwork
@@ -76,10 +76,10 @@ class Model:
         self.tables = parts.tables
         self.latent_stride = parts.networks["g_s"].scale[0]
         self.channels = parts.networks["g_s"].channels[0]
-        #: The proof of exactness, layer by layer, of each network that yields entropy parameters.
+        #: The proof of exactness, layer by layer, of each network that yields entropy parameters: asked for here alone.
         self.bounds = {} if parts.live_names else {name: prove(parts.network(name)) for name in parts.exact_names}
         self.qualities = 1 if parts.gains is None else len(parts.gains)
-        self._makers = {mode: PriorMaker(parts, mode, self.device, change) for mode in Mode}
+        self._makers = {mode: PriorMaker(parts, mode, self.bounds, self.device, change) for mode in Mode}
         #: What modes and quality indexes share of a prior: its geometry, and what an encoder codes.
         self.prior = self._makers[Mode.NATIVE if parts.live_names else Mode.EXACT](0)
         self.factor = self.latent_stride * self.prior.hyper_factor
@@ -89,9 +89,9 @@ class Model:
     def known_answer(self) -> str:
         """SHA-256 of what the exact networks make of a fixed input: equal on every machine that may decode."""
         digest = hashlib.sha256()
-        for name in self.bounds:
+        for name, bounds in self.bounds.items():
             # Made for this and let go: each holds its weights in float64.
-            network = ExactNetwork(self.parts.network(name))
+            network = ExactNetwork(self.parts.network(name), bounds)
             channels = network.network.channels[0]
             # Symbols from -8 to 8, without a pattern that a kernel's blocking could hide behind.
             ramp = np.arange(channels * 16, dtype=np.int64)
@@ -147,7 +147,10 @@ class Model:
             UnsupportedModel: the bytes are no valid model; `source` says whose in the message.
             DeviceNotFound: the device is not there.
         """
-        device = find_device(device)
+        return cls._of(data, find_device(device), source)
+
+    @classmethod
+    def _of(cls, data: bytes, device: torch.device, source: str, change: Change | None = None) -> Model:
         what = not_a_model(data[:HEAD])
         if what:
             raise UnsupportedModel(f"{source}: not a model file but {what}")
@@ -156,7 +159,7 @@ class Model:
             # It makes empty tensors on whatever device is the default.
             with torch.device("cpu"):
                 tensors = safetensors.torch.load(data)
-            model = cls(parts_from_description(description, tensors), device)
+            model = cls(parts_from_description(description, tensors), device, change)
             named = [description[name] for name in ("parameters_digest", "synthesis_digest", "known_answer")]
             computed = [model.parameters_digest.hex(), model.synthesis_digest.hex(), model.known_answer()]
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
@@ -195,10 +198,24 @@ class Model:
 
 
 class PriorMaker:
-    """Makes the walks of a model in one arithmetic, one for each quality index; its networks are made ready once."""
+    """Makes the walks of a model in one arithmetic, one for each quality index; its networks are made ready once.
 
-    def __init__(self, parts: ModelParts, mode: Mode, device: torch.device, change: Change | None = None) -> None:
+    Args:
+        bounds: of each exact network, by its name, as `prove` gives them; none are needed in native mode.
+        device: where the analysis runs.
+        change: as for `Model`.
+    """
+
+    def __init__(
+        self,
+        parts: ModelParts,
+        mode: Mode,
+        bounds: Mapping[str, Sequence[LayerBound]],
+        device: torch.device,
+        change: Change | None = None,
+    ) -> None:
         self._parts = parts
+        self._bounds = bounds
         self._exact = mode == Mode.EXACT
         self._change = change
         self._device = device
@@ -254,7 +271,7 @@ class PriorMaker:
     def _runner(self, name: str, network: Network | None = None) -> Runner:
         if name not in self._runners:
             self._runners[name] = (
-                ExactNetwork(network or self._parts.network(name))
+                ExactNetwork(network or self._parts.network(name), self._bounds[name])
                 if self._exact
                 else self._native(name, NativeNetwork(network or self._parts.networks[name]))
             )
@@ -265,5 +282,4 @@ class PriorMaker:
 
 
 def _unpickled(data: bytes, device: str, change: Change | None) -> Model:
-    model = Model.from_bytes(data, device)
-    return model if change is None else Model(model.parts, device, change)
+    return Model._of(data, find_device(device), "model", change)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import struct
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from robuststream.model.anatomy import ARCHITECTURES
 from robuststream.model.file import METADATA_KEY
 from robuststream.model.freeze import freeze_checkpoint
 from robuststream.model.frozen import Model
+from robuststream.networks import fixedpoint
 from robuststream.networks.graph import Layer, Network, check
+from robuststream.priors.walk import Runner
 from tests.small import model, net, picture
 
 
@@ -237,3 +240,32 @@ def test_sizes_of_the_zoo(architecture: str) -> None:
     out = rs.decode(rs.encode(picture(64, 64), frozen), frozen, strict=True)
     assert out.report.exact
     assert all(bound.bits < 53 for bounds in frozen.bounds.values() for bound in bounds)
+
+
+def weighted(loaded: Model) -> int:
+    """How many layers there are to prove."""
+    networks = [loaded.parts.network(name) for name in loaded.parts.exact_names]
+    return sum("weight" in layer.tensors for network in networks for layer in network.layers)
+
+
+@pytest.mark.parametrize("architecture", ["mbt2018-mean", "mbt2018", "mbt2018-mean-vbr", "elic2022-chandelier"])
+def test_the_bound_of_each_layer_is_proven_once_a_load(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the known answer nor any mode or quality proves it again, nor a model read with changed networks."""
+    small = model(architecture)
+    data, pickled = small.to_bytes(), pickle.dumps(Model(small.parts, change=unchanged))
+    proven: list[torch.Tensor] = []
+    true = fixedpoint.output_bound
+    monkeypatch.setattr(fixedpoint, "output_bound", lambda layer: proven.append(layer.tensors["weight"]) or true(layer))
+    loaded = Model.from_bytes(data)
+    assert len(proven) == weighted(loaded) >= 3
+    for mode in ("exact", "native"):
+        for quality in range(min(loaded.qualities, 2)):
+            rs.decode(rs.encode(picture(40, 40), loaded, tile=64, mode=mode, quality=quality), loaded)
+    assert loaded.to_bytes() == data
+    assert len(proven) == weighted(loaded)
+    assert pickle.loads(pickled).to_bytes() == data
+    assert len(proven) == 2 * weighted(loaded)
+
+
+def unchanged(name: str, network: Runner) -> Runner:
+    return network
