@@ -16,7 +16,7 @@ from robuststream.coding.arguments import whole_number
 from robuststream.coding.batches import Batch, Failure, OnError, refuse_single
 from robuststream.coding.opening import open_stream, read_lender
 from robuststream.coding.refusals import damage, refuse_empty, refuse_nothing
-from robuststream.coding.settings import Settings
+from robuststream.coding.settings import DEFAULT_MODE, DEFAULT_PARITY, Settings
 from robuststream.container.packets import DEFAULT_CHECKPOINTS, DEFAULT_TILE, MAX_PIXELS, Header, Metadata, Mode
 from robuststream.container.repair import Restored, restore
 from robuststream.container.report import PROVEN, StreamReport
@@ -44,9 +44,9 @@ def encode(
     model: Model | None = None,
     *,
     tile: int = DEFAULT_TILE,
-    mode: str = "exact",
+    mode: str = DEFAULT_MODE,
     quality: int | None = None,
-    parity: float = 0.0,
+    parity: float = DEFAULT_PARITY,
     checkpoints: int = DEFAULT_CHECKPOINTS,
     max_pixels: int = MAX_PIXELS,
 ) -> bytes:
@@ -98,29 +98,29 @@ def encode(
 @overload
 def encode_batch(
     images: Iterable[Any],
-    model: Model | None = None,
+    model: Model | None = ...,
     *,
-    tile: int = DEFAULT_TILE,
-    mode: str = "exact",
-    quality: int | None = None,
-    parity: float = 0.0,
-    checkpoints: int = DEFAULT_CHECKPOINTS,
-    max_pixels: int = MAX_PIXELS,
-    on_error: Literal["raise"] = "raise",
+    tile: int = ...,
+    mode: str = ...,
+    quality: int | None = ...,
+    parity: float = ...,
+    checkpoints: int = ...,
+    max_pixels: int = ...,
+    on_error: Literal["raise"] = ...,
 ) -> list[bytes]: ...
 
 
 @overload
 def encode_batch(
     images: Iterable[Any],
-    model: Model | None = None,
+    model: Model | None = ...,
     *,
-    tile: int = DEFAULT_TILE,
-    mode: str = "exact",
-    quality: int | None = None,
-    parity: float = 0.0,
-    checkpoints: int = DEFAULT_CHECKPOINTS,
-    max_pixels: int = MAX_PIXELS,
+    tile: int = ...,
+    mode: str = ...,
+    quality: int | None = ...,
+    parity: float = ...,
+    checkpoints: int = ...,
+    max_pixels: int = ...,
     on_error: OnError,
 ) -> list[bytes | Failure]: ...
 
@@ -130,9 +130,9 @@ def encode_batch(
     model: Model | None = None,
     *,
     tile: int = DEFAULT_TILE,
-    mode: str = "exact",
+    mode: str = DEFAULT_MODE,
     quality: int | None = None,
-    parity: float = 0.0,
+    parity: float = DEFAULT_PARITY,
     checkpoints: int = DEFAULT_CHECKPOINTS,
     max_pixels: int = MAX_PIXELS,
     on_error: OnError = "raise",
@@ -265,23 +265,23 @@ def decode_stream(stream: Stream, model: Model, grid: Grid, strict: bool) -> Dec
 @overload
 def decode_batch(
     streams: Iterable[Source],
-    model: Model | None = None,
+    model: Model | None = ...,
     *,
-    strict: bool = False,
-    max_pixels: int = MAX_PIXELS,
-    header_from: Source | Stream | None = None,
-    on_error: Literal["raise"] = "raise",
+    strict: bool = ...,
+    max_pixels: int = ...,
+    header_from: Source | Stream | None = ...,
+    on_error: Literal["raise"] = ...,
 ) -> list[Decoded]: ...
 
 
 @overload
 def decode_batch(
     streams: Iterable[Source],
-    model: Model | None = None,
+    model: Model | None = ...,
     *,
-    strict: bool = False,
-    max_pixels: int = MAX_PIXELS,
-    header_from: Source | Stream | None = None,
+    strict: bool = ...,
+    max_pixels: int = ...,
+    header_from: Source | Stream | None = ...,
     on_error: OnError,
 ) -> list[Decoded | Failure]: ...
 

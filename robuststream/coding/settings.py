@@ -1,24 +1,26 @@
-"""What an encoder is asked for, checked against its model."""
+"""What an encoder is asked for, checked against its model. Imports no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robuststream.coding.arguments import thousandths, whole_number
 from robuststream.container.packets import (
-    DEFAULT_CHECKPOINTS,
-    DEFAULT_TILE,
     MAX_PARITY,
-    MAX_PIXELS,
     MAX_TILE,
     MAX_Y_CHECKPOINTS,
     Mode,
 )
 from robuststream.container.parity import require_raptorq
-from robuststream.model.frozen import Model
 
-_MODES = {member.name.lower(): member for member in Mode}
+if TYPE_CHECKING:
+    from robuststream.model.frozen import Model
+
+#: By the names that callers give.
+MODES = {member.name.lower(): member for member in Mode}
+DEFAULT_MODE = Mode.EXACT.name.lower()
+DEFAULT_PARITY = 0.0
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,16 @@ class Settings:
         cls,
         model: Model,
         *,
-        tile: Any = DEFAULT_TILE,
-        mode: Any = "exact",
-        quality: Any = None,
-        parity: Any = 0.0,
-        checkpoints: Any = DEFAULT_CHECKPOINTS,
-        max_pixels: Any = MAX_PIXELS,
+        tile: Any,
+        mode: Any,
+        quality: Any,
+        parity: Any,
+        checkpoints: Any,
+        max_pixels: Any,
     ) -> Settings:
         """Raises ValueError, UnsupportedModel and ImportError, as `robuststream.encode`."""
-        if not isinstance(mode, str) or mode not in _MODES:
-            raise ValueError(f"mode {mode!r} is not known: use 'exact' or 'native'")
+        if not isinstance(mode, str) or mode not in MODES:
+            raise ValueError(f"mode {mode!r} is not known: use {' or '.join(map(repr, MODES))}")
         tile = whole_number("tile", tile)
         if not 0 < tile <= MAX_TILE or tile % model.factor:
             factor = f"{model.factor}, the model's downsampling factor"
@@ -60,5 +62,5 @@ class Settings:
         checkpoints = whole_number("checkpoints", checkpoints)
         if not 0 <= checkpoints <= MAX_Y_CHECKPOINTS:
             raise ValueError(f"checkpoints {checkpoints} are not 0 to {MAX_Y_CHECKPOINTS}")
-        model.prior_for(_MODES[mode])
-        return cls(tile, _MODES[mode], quality, share, checkpoints, whole_number("max_pixels", max_pixels))
+        model.prior_for(MODES[mode])
+        return cls(tile, MODES[mode], quality, share, checkpoints, whole_number("max_pixels", max_pixels))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from robuststream.codec import decode_batch, encode_batch
 from robuststream.coding.batches import Failure, OnError
+from robuststream.coding.settings import DEFAULT_MODE
 from robuststream.container.packets import DEFAULT_TILE
 from robuststream.errors import DamagedStream, ImageError
 from robuststream.model.frozen import Model
@@ -37,7 +38,7 @@ class RobustCodec(nn.Module):
         model: Model,
         tile: int = DEFAULT_TILE,
         *,
-        mode: str = "exact",
+        mode: str = DEFAULT_MODE,
         quality: int | None = None,
         strict: bool = True,
         on_error: OnError = "raise",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import pytest
 
 import robuststream as rs
+from robuststream.container import collect
 from robuststream.container.reader import read_stream
+from robuststream.container.scanner import scan
 from robuststream.container.writer import write_stream
+from tests.helpers import without_headers
 from tests.small import model, picture
 
 BAD = {
@@ -33,3 +37,21 @@ def test_a_header_that_does_not_fit_its_model(
     data = write_stream(replace(stream.header, **changes), [tile])  # type: ignore[arg-type]
     with pytest.raises(error, match=message):
         rs.decode(data, model(architecture))
+
+
+def test_a_lender_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many streams, and however many regions of one, borrow its header."""
+    lender = rs.encode(picture(100, 90), model(), tile=64)
+    bare = without_headers(rs.encode(picture(100, 90, seed=1), model(), tile=64))
+    scanned: list[bytes] = []
+    monkeypatch.setattr(collect, "scan", lambda data: scanned.append(bytes(data)) or scan(data))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert len(rs.decode_batch([bare] * 3, model(), header_from=lender)) == 3
+        assert scanned.count(lender) == 1
+        with rs.open(bare, model(), header_from=lender) as file:
+            for left in (0, 20):
+                file.decode((left, 0, left + 30, 30))
+        assert scanned.count(lender) == 2
+        rs.repair(without_headers(lender), header_from=lender)
+    assert scanned.count(lender) == 3

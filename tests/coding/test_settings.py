@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import warnings
 from decimal import Decimal
 from fractions import Fraction
+from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +15,16 @@ import pytest
 import torch
 
 import robuststream as rs
+from robuststream.cli.encode import encode as encode_command
 from robuststream.coding.arguments import thousandths
 from robuststream.coding.settings import Settings
-from robuststream.container.packets import MAX_PIXELS
+from robuststream.compressai import RobustCodec
+from robuststream.container.packets import Mode
 from tests.small import model, picture
 
 IMAGE = picture(70, 70)
+#: Where a parameter of such a name is what an encoder is asked.
+ROOMS = ("cli", "coding", "compressai", "picture")
 DATA = rs.encode(IMAGE, model(), tile=64, checkpoints=2)
 
 
@@ -128,5 +135,43 @@ def test_parity_of_another_library() -> None:
 
 
 def test_settings_as_the_header_has_them() -> None:
-    small = model()
-    assert Settings.of(small) == Settings(256, rs.inspect(DATA).header.mode, 0, 0, 3, MAX_PIXELS)
+    given = {"tile": 64, "mode": "native", "quality": None, "parity": 0.0, "checkpoints": 1, "max_pixels": np.int64(9)}
+    assert Settings.of(model(), **given) == Settings(64, Mode.NATIVE, 0, 0, 1, 9)
+
+
+def test_defaults_are_those_of_the_program_as_well() -> None:
+    settings = ("tile", "mode", "quality", "parity", "checkpoints", "max_pixels")
+    defaults = {name: parameter.default for name, parameter in signature(rs.encode).parameters.items()}
+    many = signature(rs.encode_batch).parameters
+    options = {option.name: option for option in encode_command.params}
+    adapter = signature(RobustCodec).parameters
+    assert defaults["tile"] == 256
+    assert defaults["mode"] == "exact"
+    for name in settings:
+        assert many[name].default == defaults[name]
+        assert options[name].default == defaults[name] or defaults[name] is None
+        assert name not in adapter or adapter[name].default == defaults[name]
+
+
+def test_defaults_stand_once() -> None:
+    """Where a function, or the program, has a default for what an encoder is asked, it names the one there is."""
+    names = {"tile", "mode", "parity", "checkpoints", "max_pixels", "--tile", "--mode", "--parity", "--checkpoints"}
+    package = Path(rs.__file__).parent
+    literal = []
+    for path in [*package.glob("*.py"), *(path for room in ROOMS for path in (package / room).glob("*.py"))]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                plain = node.args.posonlyargs + node.args.args
+                pairs = list(zip(plain[::-1], node.args.defaults[::-1], strict=False))
+                pairs += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+                given = [(argument.arg, default) for argument, default in pairs]
+            elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                given = [(node.args[0].value, more.value) for more in node.keywords if more.arg == "default"]
+            else:
+                continue
+            literal += [
+                f"{path.name}:{default.lineno} {name}"
+                for name, default in given
+                if name in names and isinstance(default, ast.Constant) and default.value is not ...
+            ]
+    assert literal == []
