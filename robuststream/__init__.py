@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from robuststream.codec import Decoded, decode, decode_batch, encode, encode_batch, repair, verify
     from robuststream.container.repair import Restored
     from robuststream.container.report import StreamReport
-    from robuststream.freezing import freeze, freeze_checkpoint
-    from robuststream.model import Model
-    from robuststream.modelstore import load_model
+    from robuststream.files.sources import Source
+    from robuststream.model.freeze import freeze, freeze_checkpoint
+    from robuststream.model.frozen import Model
+    from robuststream.model.store import load_model
     from robuststream.region import DecodedRegion, RegionReport, StreamFile, open
-    from robuststream.sources import Source
 
 __version__ = "0.1.0"
 
@@ -55,10 +55,10 @@ _LAZY = {
     "verify": "robuststream.codec",
     "Restored": "robuststream.container.repair",
     "StreamReport": "robuststream.container.report",
-    "freeze": "robuststream.freezing",
-    "freeze_checkpoint": "robuststream.freezing",
-    "Model": "robuststream.model",
-    "load_model": "robuststream.modelstore",
+    "freeze": "robuststream.model.freeze",
+    "freeze_checkpoint": "robuststream.model.freeze",
+    "Model": "robuststream.model.frozen",
+    "load_model": "robuststream.model.store",
     "DecodedRegion": "robuststream.region",
     "RegionReport": "robuststream.region",
     "StreamFile": "robuststream.region",
@@ -78,9 +78,9 @@ def inspect(data: Source, *, stream: int = 0) -> StreamReport:
         NotARobustStream, DamagedStream, UnsupportedVersion: no header can be read.
         StreamNotFound: there are not so many streams.
     """
-    from robuststream.arguments import whole_number
+    from robuststream.coding.arguments import whole_number
     from robuststream.container.reader import read_stream
-    from robuststream.sources import read_source
+    from robuststream.files.sources import read_source
 
     return read_stream(read_source(data), number=whole_number("stream", stream)).report
 
@@ -92,7 +92,7 @@ def read_streams(data: Source) -> Iterator[StreamReport]:
     read when it is asked for. Arguments and errors as for `inspect`.
     """
     from robuststream.container import reader
-    from robuststream.sources import read_source
+    from robuststream.files.sources import read_source
 
     return (stream.report for stream in reader.read_streams(read_source(data)))
 

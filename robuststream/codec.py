@@ -12,26 +12,26 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from robuststream.arguments import whole_number
-from robuststream.batches import Batch, Failure, OnError, refuse_single
-from robuststream.checks import check_padded_size, check_size, fitting
-from robuststream.concealment import fill_missing, pixel_mask
+from robuststream.coding.arguments import whole_number
+from robuststream.coding.batches import Batch, Failure, OnError, refuse_single
+from robuststream.coding.opening import open_stream, read_lender
+from robuststream.coding.refusals import damage, refuse_empty, refuse_nothing
+from robuststream.coding.settings import DEFAULT_MODE, DEFAULT_PARITY, Settings
 from robuststream.container.packets import DEFAULT_CHECKPOINTS, DEFAULT_TILE, MAX_PIXELS, Header, Metadata, Mode
-from robuststream.container.reader import read_restored
 from robuststream.container.repair import Restored, restore
 from robuststream.container.report import PROVEN, StreamReport
 from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
 from robuststream.errors import warn_of_damage
+from robuststream.files.sources import Source, read_source
 from robuststream.latents import DecodedLatents, decode_all, decode_latents, encode_all
-from robuststream.model import Model
-from robuststream.modelstore import load_model
+from robuststream.model.frozen import Model
+from robuststream.model.store import load_model
+from robuststream.picture.concealment import fill_missing, pixel_mask
+from robuststream.picture.grid import Grid
 from robuststream.picture.io import read_picture, to_image
-from robuststream.refusals import damage, refuse_empty, refuse_nothing
-from robuststream.settings import Settings
-from robuststream.sources import Source, read_lender, read_source
-from robuststream.tiling import Grid
-from robuststream.transforms import analyse, synthesise, to_bytes
+from robuststream.picture.limits import check_padded_size, check_size
+from robuststream.picture.transforms import analyse, synthesise, to_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,9 +44,9 @@ def encode(
     model: Model | None = None,
     *,
     tile: int = DEFAULT_TILE,
-    mode: str = "exact",
+    mode: str = DEFAULT_MODE,
     quality: int | None = None,
-    parity: float = 0.0,
+    parity: float = DEFAULT_PARITY,
     checkpoints: int = DEFAULT_CHECKPOINTS,
     max_pixels: int = MAX_PIXELS,
 ) -> bytes:
@@ -98,29 +98,29 @@ def encode(
 @overload
 def encode_batch(
     images: Iterable[Any],
-    model: Model | None = None,
+    model: Model | None = ...,
     *,
-    tile: int = DEFAULT_TILE,
-    mode: str = "exact",
-    quality: int | None = None,
-    parity: float = 0.0,
-    checkpoints: int = DEFAULT_CHECKPOINTS,
-    max_pixels: int = MAX_PIXELS,
-    on_error: Literal["raise"] = "raise",
+    tile: int = ...,
+    mode: str = ...,
+    quality: int | None = ...,
+    parity: float = ...,
+    checkpoints: int = ...,
+    max_pixels: int = ...,
+    on_error: Literal["raise"] = ...,
 ) -> list[bytes]: ...
 
 
 @overload
 def encode_batch(
     images: Iterable[Any],
-    model: Model | None = None,
+    model: Model | None = ...,
     *,
-    tile: int = DEFAULT_TILE,
-    mode: str = "exact",
-    quality: int | None = None,
-    parity: float = 0.0,
-    checkpoints: int = DEFAULT_CHECKPOINTS,
-    max_pixels: int = MAX_PIXELS,
+    tile: int = ...,
+    mode: str = ...,
+    quality: int | None = ...,
+    parity: float = ...,
+    checkpoints: int = ...,
+    max_pixels: int = ...,
     on_error: OnError,
 ) -> list[bytes | Failure]: ...
 
@@ -130,9 +130,9 @@ def encode_batch(
     model: Model | None = None,
     *,
     tile: int = DEFAULT_TILE,
-    mode: str = "exact",
+    mode: str = DEFAULT_MODE,
     quality: int | None = None,
-    parity: float = 0.0,
+    parity: float = DEFAULT_PARITY,
     checkpoints: int = DEFAULT_CHECKPOINTS,
     max_pixels: int = MAX_PIXELS,
     on_error: OnError = "raise",
@@ -252,7 +252,7 @@ def decode(
         ImageError: the declared picture is too large.
         StreamNotFound: there are not so many streams.
     """
-    opened = _open(data, model, whole_number("max_pixels", max_pixels), read_lender(header_from), stream)
+    opened = open_stream(data, model, whole_number("max_pixels", max_pixels), read_lender(header_from), stream)
     return decode_stream(*opened, strict)
 
 
@@ -265,23 +265,23 @@ def decode_stream(stream: Stream, model: Model, grid: Grid, strict: bool) -> Dec
 @overload
 def decode_batch(
     streams: Iterable[Source],
-    model: Model | None = None,
+    model: Model | None = ...,
     *,
-    strict: bool = False,
-    max_pixels: int = MAX_PIXELS,
-    header_from: Source | Stream | None = None,
-    on_error: Literal["raise"] = "raise",
+    strict: bool = ...,
+    max_pixels: int = ...,
+    header_from: Source | Stream | None = ...,
+    on_error: Literal["raise"] = ...,
 ) -> list[Decoded]: ...
 
 
 @overload
 def decode_batch(
     streams: Iterable[Source],
-    model: Model | None = None,
+    model: Model | None = ...,
     *,
-    strict: bool = False,
-    max_pixels: int = MAX_PIXELS,
-    header_from: Source | Stream | None = None,
+    strict: bool = ...,
+    max_pixels: int = ...,
+    header_from: Source | Stream | None = ...,
     on_error: OnError,
 ) -> list[Decoded | Failure]: ...
 
@@ -311,7 +311,7 @@ def decode_batch(
     opened: dict[int, tuple[Stream, Model, Grid]] = {}
     for number, data in enumerate(streams):
         with batch.item(number):
-            opened[number] = _open(data, model, max_pixels, lender)
+            opened[number] = open_stream(data, model, max_pixels, lender)
     alike: dict[tuple[Model, Mode, int], dict[int, tuple[Stream, Grid]]] = {}
     for number, (stream, its_model, grid) in opened.items():
         key = its_model, stream.header.mode, stream.header.quality
@@ -362,7 +362,7 @@ def verify(
 
     Arguments and errors as for `decode`.
     """
-    opened = _open(data, model, whole_number("max_pixels", max_pixels), read_lender(header_from), stream)
+    opened = open_stream(data, model, whole_number("max_pixels", max_pixels), read_lender(header_from), stream)
     report = decode_latents(*opened).report
     refuse_nothing(opened[0], report)
     return report
@@ -388,13 +388,3 @@ def repair(*copies: Source, header_from: Source | Stream | None = None) -> Resto
     if not copies:
         raise ValueError("repair needs one damaged copy at least")
     return restore([read_source(data) for data in copies], read_lender(header_from))
-
-
-def _open(
-    data: Source, model: Model | None, max_pixels: int, lender: Stream | None, number: int = 0
-) -> tuple[Stream, Model, Grid]:
-    """Read the container, check the declared size, find the model and see that it is the right one."""
-    stream = read_restored(read_source(data), lender, whole_number("stream", number))
-    model, grid = fitting(stream.header, model, max_pixels)
-    refuse_empty(stream)
-    return stream, model, grid

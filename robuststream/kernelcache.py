@@ -18,7 +18,7 @@ import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
 
-from robuststream.files import write_file
+from robuststream.files.writing import write_file
 
 log = logging.getLogger(__name__)
 

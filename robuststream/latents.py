@@ -15,9 +15,9 @@ from robuststream.container.proof import decoded as outcome_of
 from robuststream.container.report import PROVEN, Finding, Outcome, Rule, StreamReport
 from robuststream.container.stream import Stream
 from robuststream.errors import ImageError
-from robuststream.model import Model
+from robuststream.model.frozen import Model
+from robuststream.picture.grid import Box, Grid, by_shape
 from robuststream.priors.walk import DESYNC, ENDED, DecodingWalk, EncodingWalk, TileData, z_only
-from robuststream.tiling import Box, Grid, by_shape
 
 #: Latents of y, in one channel, that go in lock-step: 64 tiles of 256 pixels. More gain nothing, and take memory.
 BATCH = 64 * 16 * 16

@@ -115,7 +115,7 @@ def _max_pixels() -> int:
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     from robuststream.codec import encode
-    from robuststream.modelstore import load_model
+    from robuststream.model.store import load_model
 
     given: dict[str, Any] = image.encoderinfo
     known = set(signature(encode).parameters) - {"image"}

@@ -11,18 +11,19 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, overload
 
-from robuststream.arguments import whole_number
-from robuststream.checks import check_size, fitting
+from robuststream.coding.arguments import whole_number
+from robuststream.coding.opening import fitting, read_lender
+from robuststream.coding.refusals import damage, refuse_nothing
 from robuststream.container.access import read_front, read_tiles
 from robuststream.container.packets import MAX_PIXELS, Colour, Header, Metadata
 from robuststream.container.reader import read_restored
 from robuststream.container.report import PROVEN, Finding, Outcome, StreamReport, TileReport
 from robuststream.container.stream import Stream
 from robuststream.errors import NotARobustStream, StreamChanged, warn_of_damage
-from robuststream.positional import positional
-from robuststream.refusals import damage, refuse_nothing
-from robuststream.sources import Source, read_lender
-from robuststream.tiling import Box, Grid
+from robuststream.files.positional import positional
+from robuststream.files.sources import Source
+from robuststream.picture.grid import Box, Grid
+from robuststream.picture.limits import check_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from robuststream.codec import Decoded
     from robuststream.latents import DecodedLatents
-    from robuststream.model import Model
+    from robuststream.model.frozen import Model
 
 #: left, top, right, bottom in pixels, as Pillow's `Image.crop` has them: right and bottom stand outside.
 Region = tuple[int, int, int, int]
@@ -191,10 +192,10 @@ class StreamFile:
         return Box(top, left, bottom, right)
 
     def _decoded(self, pixels: Box) -> DecodedRegion:
-        from robuststream.concealment import pixel_mask
+        from robuststream.picture.concealment import pixel_mask
         from robuststream.picture.io import to_image
-        from robuststream.transforms import synthesise, to_bytes
-        from robuststream.windows import latents_below
+        from robuststream.picture.transforms import synthesise, to_bytes
+        from robuststream.picture.windows import latents_below
 
         model, grid = self._fitting()
         network = model.synthesis.network
@@ -277,8 +278,8 @@ class StreamFile:
 
     def _all_latents(self, model: Model, grid: Grid) -> DecodedLatents:
         """All latents, with what `decode` puts in the place of missing ones; decoded once."""
-        from robuststream.concealment import fill_missing
         from robuststream.latents import decode_latents
+        from robuststream.picture.concealment import fill_missing
 
         with self._making:
             if self._filled is None:

@@ -14,7 +14,7 @@ from compressai import models
 from torch import Tensor
 
 import robuststream as rs
-from robuststream.architectures import ARCHITECTURES
+from robuststream.model.anatomy import ARCHITECTURES
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 

@@ -16,8 +16,6 @@ import torch
 from PIL import Image
 
 import robuststream as rs
-from robuststream.architectures import ARCHITECTURES
-from robuststream.concealment import Mask
 from robuststream.container.layout import build_header, build_packet, build_tile
 from robuststream.container.packets import Colour, Header, Kind, Metadata, Mode, Packet
 from robuststream.container.reader import read_stream
@@ -26,10 +24,12 @@ from robuststream.container.scanner import scan
 from robuststream.container.writer import write_stream
 from robuststream.faults import drop_tiles, flip_bits
 from robuststream.latents import decode_latents, encode_latents
+from robuststream.model.anatomy import ARCHITECTURES
 from robuststream.networks.exact import ExactNetwork
-from robuststream.tiling import Grid
-from robuststream.transforms import analyse
-from robuststream.windows import synthesis_reach
+from robuststream.picture.concealment import Mask
+from robuststream.picture.grid import Grid
+from robuststream.picture.transforms import analyse
+from robuststream.picture.windows import synthesis_reach
 from tests.small import SAMPLE, WIDE, model, net, picture
 
 

@@ -10,9 +10,7 @@ import pytest
 import torch
 
 import robuststream as rs
-from robuststream.architectures import ARCHITECTURES
 from robuststream.codec import decode_batch
-from robuststream.concealment import Mask
 from robuststream.container.layout import build_packet
 from robuststream.container.packets import Candidate, Kind, Packet
 from robuststream.container.reader import read_stream
@@ -21,7 +19,9 @@ from robuststream.container.scanner import scan
 from robuststream.container.stream import Stream
 from robuststream.faults import drop_tiles
 from robuststream.latents import DecodedLatents, decode_latents
-from robuststream.tiling import Grid
+from robuststream.model.anatomy import ARCHITECTURES
+from robuststream.picture.concealment import Mask
+from robuststream.picture.grid import Grid
 from tests.small import WIDE, model, picture
 
 

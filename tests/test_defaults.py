@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 import robuststream as rs
 from robuststream import faults
-from robuststream.architectures import ARCHITECTURES
 from robuststream.compressai import RobustCodec, thaw
-from robuststream.freezing import freeze_checkpoint
-from robuststream.model import Model
+from robuststream.model.anatomy import ARCHITECTURES
+from robuststream.model.freeze import freeze_checkpoint
+from robuststream.model.frozen import Model
 from tests.small import model, net, picture
 
 Setting = Callable[[], AbstractContextManager[Any]]

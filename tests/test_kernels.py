@@ -123,7 +123,9 @@ def test_folders_that_cannot_be_used(cache: Path, kind: str) -> None:
         # numba then looks for another folder.
         assert run(cache, NUMBA_CACHE_DIR=str(cache / "file"))[1] == []
     elif kind == "read only":
-        locked = "import robuststream.files as files\ndef no(*_):\n    raise OSError(30, 'Read-only file system')\n"
+        locked = (
+            "import robuststream.files.writing as files\ndef no(*_):\n    raise OSError(30, 'Read-only file system')\n"
+        )
         for path in cache.rglob("*.nbc"):
             path.unlink()
         assert run(cache, locked + "files.write_file = no\n") == ("24 0 1", [])

@@ -13,7 +13,7 @@ from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome, Rule
 from robuststream.container.stream import Stream
 from robuststream.latents import DecodedLatents, decode_latents
-from robuststream.tiling import Grid
+from robuststream.picture.grid import Grid
 from tests.small import model, picture
 
 

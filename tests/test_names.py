@@ -42,7 +42,7 @@ def test_each_name_is_there_documented_and_typed(name: str) -> None:
     assert inspect.getdoc(item)
     if inspect.isfunction(item) or inspect.isclass(item):
         assert item.__name__ == name
-    if name != "inspect":
+    if name not in ("inspect", "read_streams"):
         # What a type checker takes it for is what it is.
         assert TYPED[name] == rs._LAZY.get(name, "robuststream.errors" if name[0].isupper() else "robuststream")
     functions = [item] if inspect.isfunction(item) else [f for _, f in inspect.getmembers(item, inspect.isfunction)]

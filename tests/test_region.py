@@ -18,13 +18,13 @@ from PIL import Image
 
 import robuststream as rs
 from robuststream import faults
-from robuststream.concealment import Mask
 from robuststream.container.access import read_front, read_tiles
 from robuststream.container.layout import INDEX, build_packet
 from robuststream.container.packets import Kind, Packet
 from robuststream.container.report import Outcome, Rule
 from robuststream.container.scanner import scan
-from robuststream.tiling import Grid
+from robuststream.picture.concealment import Mask
+from robuststream.picture.grid import Grid
 from tests.helpers import varint, without_headers
 from tests.small import model, picture
 

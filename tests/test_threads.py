@@ -24,7 +24,7 @@ import torch
 
 import robuststream as rs
 from robuststream import faults
-from robuststream.positional import positional
+from robuststream.files.positional import positional
 from tests.small import SAMPLE, model, picture
 
 HEIGHT, WIDTH, TILE = 330, 390, 64

@@ -36,11 +36,11 @@ from robuststream.compressai import thaw
 from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome
 from robuststream.latents import BATCH, DecodedLatents, decode_latents
-from robuststream.networks import exact
+from robuststream.networks import convolution, exact
 from robuststream.networks.fixedpoint import FRACTION_BITS, ONE
 from robuststream.networks.floating import elementwise
+from robuststream.picture.grid import Grid
 from robuststream.picture.io import read_picture
-from robuststream.tiling import Grid
 
 #: A picture counts as broken below this PSNR against the encoder's own reconstruction; intact ones reach 90 dB.
 BROKEN_DB = 45.0
@@ -157,7 +157,7 @@ def decode(arguments: argparse.Namespace) -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.permute:
-        exact.F = PermutedSums()
+        convolution.F = PermutedSums()
     _allow_tf32(arguments.tf32)
     decoders = {
         "robuststream": decode_robuststream,
@@ -235,11 +235,7 @@ def _unrounded(network: exact.ExactNetwork, x: torch.Tensor) -> torch.Tensor:
         bits = layer.integer("fraction_bits")
         weight = tensors["weight"] * 2.0**-bits / 3.0
         bias = tensors["bias"] * 2.0 ** -(bits + FRACTION_BITS)
-        stride, padding = layer.integer("stride"), layer.integer("padding")
-        if layer.operation == "conv2d":
-            return exact.F.conv2d(inputs[0], weight, bias, stride=stride, padding=padding)
-        more = layer.integer("output_padding")
-        return exact.F.conv_transpose2d(inputs[0], weight, bias, stride=stride, padding=padding, output_padding=more)
+        return convolution.convolve(layer, inputs[0], weight, bias)
 
     return network.network.run(x.double() / ONE, operate)
 

@@ -24,8 +24,8 @@ from vectors.streams import Vector, all_vectors, model
 
 import robuststream as rs
 from robuststream.container.reader import read_stream
-from robuststream.model import Model
-from robuststream.tiling import Grid
+from robuststream.model.frozen import Model
+from robuststream.picture.grid import Grid
 
 FOLDER = Path(__file__).resolve().parents[1] / "spec" / "vectors"
 TEXT = """# Test vectors

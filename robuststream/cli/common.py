@@ -18,7 +18,7 @@ from robuststream.views.text import one_line as one_line
 
 if TYPE_CHECKING:
     from robuststream.container.stream import Stream
-    from robuststream.model import Model
+    from robuststream.model.frozen import Model
 
 Item = TypeVar("Item")
 
@@ -181,6 +181,6 @@ def load(path: Path | None) -> Model | None:
     if path is None:
         return None
     check_model(path)
-    from robuststream.modelstore import load_model
+    from robuststream.model.store import load_model
 
     return load_model(os.fspath(path))

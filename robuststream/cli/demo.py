@@ -7,22 +7,9 @@ from pathlib import Path
 import click
 
 from robuststream.cli.common import FINE
-from robuststream.cli.ownfolder import check_folder
+from robuststream.cli.ownfolder import FILES, check_folder
 from robuststream.cli.parameters import FILE, argument, command
 from robuststream.cli.places import check_input
-
-#: What it leaves in its folder, the first to look at.
-FILES = (
-    "demo.png",
-    "photo.robs",
-    "damaged.robs",
-    "robuststream.png",
-    "robuststream-mask.png",
-    "compressai.bin",
-    "compressai-damaged.bin",
-    "compressai-intact.png",
-    "compressai.png",
-)
 
 
 @command("demo")

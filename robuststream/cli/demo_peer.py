@@ -18,9 +18,9 @@ import torch.nn.functional as F
 
 from robuststream.compressai import thaw
 from robuststream.container.packets import Colour, Metadata
-from robuststream.modelstore import load_model
+from robuststream.model.store import load_model
 from robuststream.picture.io import read_picture, to_image, write_picture
-from robuststream.transforms import to_bytes
+from robuststream.picture.transforms import to_bytes
 
 
 def pack(strings: list[list[bytes]], shape: tuple[int, int], height: int, width: int) -> bytes:

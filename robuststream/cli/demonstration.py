@@ -14,11 +14,10 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 import robuststream as rs
-from robuststream.cli.demo import FILES
-from robuststream.cli.ownfolder import fill_folder
-from robuststream.concealment import Mask
+from robuststream.cli.ownfolder import FILES, fill_folder
 from robuststream.faults import burst
-from robuststream.files import write_file
+from robuststream.files.writing import write_file
+from robuststream.picture.concealment import Mask
 from robuststream.picture.io import read_picture, to_image, write_picture
 from robuststream.views.text import one_line
 

@@ -17,6 +17,7 @@ from robuststream.cli.parameters import (
     pixels_option,
 )
 from robuststream.cli.places import STANDARD, STREAM, UsageError, check_input, pair_up, read_input, write_output
+from robuststream.coding.settings import DEFAULT_MODE, DEFAULT_PARITY, MODES
 from robuststream.container.packets import (
     DEFAULT_CHECKPOINTS,
     DEFAULT_TILE,
@@ -34,14 +35,14 @@ from robuststream.container.packets import (
 @click.option("--tile", default=DEFAULT_TILE, help="Side of a tile in pixels; smaller ones lose less and cost more.")
 @click.option(
     "--mode",
-    type=click.Choice(["exact", "native"]),
-    default="exact",
+    type=click.Choice(list(MODES)),
+    default=DEFAULT_MODE,
     help="exact: the same latents everywhere. native: entropy parameters in float32, checked.",
 )
 @click.option("--quality", type=int, help="Index of the rate, from 0, for models of variable rate; the middle one.")
 @click.option(
     "--parity",
-    default=0.0,
+    default=DEFAULT_PARITY,
     help="Repair symbols as a share of the stream, such as 0.1; needs robuststream[parity].",
 )
 @click.option(
@@ -78,7 +79,7 @@ def encode(
     pairs.make_folder()
 
     from robuststream.codec import encode as encode_picture
-    from robuststream.modelstore import load_model
+    from robuststream.model.store import load_model
 
     coder = load_model(model)
     if not 0 < tile <= MAX_TILE or tile % coder.factor:

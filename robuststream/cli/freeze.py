@@ -45,7 +45,7 @@ def freeze(
     check_output(target, force, MODEL, [checkpoint])
     check_input(checkpoint)
 
-    from robuststream.freezing import freeze_checkpoint
+    from robuststream.model.freeze import freeze_checkpoint
 
     if ":" in architecture:
         # Python looks beside the program it runs; a user who names a factory means the folder they are in.

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from robuststream.model import Model
-    from robuststream.modelstore import StoredModel
+    from robuststream.model.frozen import Model
+    from robuststream.model.store import StoredModel
 
 #: Where no terminal sets a width, nothing is cut.
 PIPE_WIDTH = 200
@@ -66,7 +66,7 @@ def models() -> None:
 @json_option
 def list_models(as_json: bool) -> None:
     """List the bundled models and those in the model folder, as their headers describe them; `show` checks one."""
-    from robuststream.modelstore import FOLDER_VARIABLE, model_folder, stored_models
+    from robuststream.model.store import FOLDER_VARIABLE, model_folder, stored_models
 
     found = list(stored_models())
     if as_json:
@@ -92,7 +92,7 @@ def list_models(as_json: bool) -> None:
 @json_option
 def show(model: str, as_json: bool) -> None:
     """Check one model, and show everything about it and the proof that its entropy networks are exact."""
-    from robuststream.modelstore import pick_models
+    from robuststream.model.store import pick_models
 
     facts = _facts(*_load(pick_models(model)))
     if as_json:
@@ -112,7 +112,7 @@ def install(files: tuple[Path, ...], zoo: str | None, quality: int | None, metri
     if bool(files) == (zoo is not None) or (zoo is None) != (quality is None):
         raise UsageError("give model files, or --zoo NAME and --quality N (robuststream models install --help)")
 
-    from robuststream import modelstore
+    from robuststream.model import store as modelstore
 
     def one(path: Path) -> int:
         check_model(path)
@@ -144,7 +144,7 @@ def export(words: tuple[str, ...], stream: Path | None, force: bool) -> None:
     if len(words) != (2 if stream is None else 1):
         raise UsageError("give a model and an output, or --stream FILE and an output")
 
-    from robuststream.modelstore import pick_models
+    from robuststream.model.store import pick_models
 
     paths = pick_models(words[0]) if stream is None else _named_by(stream)
     word = words[-1]
@@ -165,7 +165,7 @@ def export(words: tuple[str, ...], stream: Path | None, force: bool) -> None:
 
 def _load(paths: list[Path]) -> tuple[Path, Model]:
     """The first copy of a model that is sound, and where it is."""
-    from robuststream.modelstore import first_sound
+    from robuststream.model.store import first_sound
 
     try:
         return first_sound(paths)
@@ -181,7 +181,7 @@ def _installed(what: object, path: Path, written: bool) -> None:
 def _named_by(stream: Path) -> list[Path]:
     """The files of the model that coded a stream, and no other: not one with another synthesis transform."""
     from robuststream.container.reader import read_stream
-    from robuststream.modelstore import find_stored
+    from robuststream.model.store import find_stored
 
     data = read_input(stream)
     with named(stream):

@@ -10,6 +10,18 @@ from pathlib import Path
 
 from robuststream.cli.places import UsageError, make_folder, write_output
 
+#: What a demo leaves in its folder, the first to look at.
+FILES = (
+    "demo.png",
+    "photo.robs",
+    "damaged.robs",
+    "robuststream.png",
+    "robuststream-mask.png",
+    "compressai.bin",
+    "compressai-damaged.bin",
+    "compressai-intact.png",
+    "compressai.png",
+)
 #: Which files in the folder are the demo's own, in the form of sha256sum: what has changed since is so no more.
 LIST = "files.sha256"
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/\n]+)")

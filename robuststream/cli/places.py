@@ -17,7 +17,8 @@ from pathlib import Path
 from robuststream.cli.streams import is_closed
 from robuststream.container.layout import SYNC
 from robuststream.errors import RobustStreamError
-from robuststream.files import descriptor, read_all, write_file
+from robuststream.files.pipes import read_all
+from robuststream.files.writing import descriptor, write_file
 
 STANDARD = Path("-")
 STANDARD_OUTPUT, STANDARD_INPUT = 1, 0

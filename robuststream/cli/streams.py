@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import IO, Any
 
-from robuststream.files import write_all
+from robuststream.files.pipes import write_all
 
 
 class StreamError(OSError):

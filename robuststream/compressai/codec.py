@@ -8,11 +8,12 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from robuststream.batches import Failure, OnError
 from robuststream.codec import decode_batch, encode_batch
+from robuststream.coding.batches import Failure, OnError
+from robuststream.coding.settings import DEFAULT_MODE
 from robuststream.container.packets import DEFAULT_TILE
 from robuststream.errors import DamagedStream, ImageError
-from robuststream.model import Model
+from robuststream.model.frozen import Model
 
 
 class RobustCodec(nn.Module):
@@ -37,7 +38,7 @@ class RobustCodec(nn.Module):
         model: Model,
         tile: int = DEFAULT_TILE,
         *,
-        mode: str = "exact",
+        mode: str = DEFAULT_MODE,
         quality: int | None = None,
         strict: bool = True,
         on_error: OnError = "raise",

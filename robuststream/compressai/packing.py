@@ -20,7 +20,7 @@ from robuststream.container.packets import DamagedPacket, Gap, Kind, Packet, kin
 from robuststream.container.remains import damaged_packets
 from robuststream.container.scanner import scan
 from robuststream.errors import DamagedStream, ModelMismatch, NotARobustStream, UnsupportedModel, UnsupportedVersion
-from robuststream.modelparts import canonical_json
+from robuststream.model.parts import canonical_json
 
 VERSION = 1
 DIGEST_BYTES = 16

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robuststream.entropytables import scale_table
 from robuststream.errors import UnsupportedModel
-from robuststream.model import Model
-from robuststream.modelparts import CONTEXT_MODEL, FACTORIZED, SCALE_HYPERPRIOR
+from robuststream.model.frozen import Model
+from robuststream.model.parts import CONTEXT_MODEL, FACTORIZED, SCALE_HYPERPRIOR
+from robuststream.model.tables import scale_table
 from robuststream.networks.fixedpoint import FRACTION_BITS, ONE
 from robuststream.networks.graph import Layer, Network
 

@@ -13,7 +13,7 @@ from robuststream.faults.chance import generator
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robuststream.model import Model
+    from robuststream.model.frozen import Model
     from robuststream.priors.walk import Runner
 
 
@@ -35,7 +35,7 @@ def drifted(model: Model, *, relative: float, seed: int) -> Model:
         raise ValueError(f"a relative drift of {relative} is not possible: give a number from 0 on")
     generator(seed)
 
-    from robuststream.model import Model
+    from robuststream.model.frozen import Model
 
     return Model(model.parts, model.device, Drift(relative, seed))
 

@@ -8,20 +8,29 @@ torch has none for float64 on a CPU, and these networks always run there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from robuststream.networks.fixedpoint import prove, rescale, saturate, slope_integer
+from robuststream.networks.convolution import convolve, is_convolution
+from robuststream.networks.fixedpoint import LayerBound, prove, rescale, saturate, slope_integer
 from robuststream.networks.graph import Network, rearrange
 
 
 class ExactNetwork:
-    """An exact network, ready to run. Calls share nothing that changes, so threads may share it."""
+    """An exact network, ready to run. Calls share nothing that changes, so threads may share it.
 
-    def __init__(self, network: Network) -> None:
+    Args:
+        bounds: what `prove` said of this network, or of one that has all its weights and more; it is asked here if not.
+
+    Raises:
+        UnsupportedModel: sums could leave the exact range.
+    """
+
+    def __init__(self, network: Network, bounds: Sequence[LayerBound] | None = None) -> None:
         self.network = network
-        self.bounds = prove(network)
+        self.bounds = prove(network) if bounds is None else bounds
         self._tensors = [{name: t.double() for name, t in layer.tensors.items()} for layer in network.layers]
 
     @torch.inference_mode()
@@ -31,15 +40,8 @@ class ExactNetwork:
 
     def _operate(self, number: int, inputs: list[Tensor]) -> Tensor:
         layer, tensors, x = self.network.layers[number], self._tensors[number], inputs[0]
-        if layer.operation == "conv2d":
-            weight, bias = tensors["weight"], tensors["bias"]
-            sums = F.conv2d(x, weight, bias, stride=layer.integer("stride"), padding=layer.integer("padding"))
-            return rescale(sums, layer.integer("fraction_bits"))
-        if layer.operation == "conv_transpose2d":
-            stride, padding, more = (layer.integer(name) for name in ("stride", "padding", "output_padding"))
-            weight, bias = tensors["weight"], tensors["bias"]
-            sums = F.conv_transpose2d(x, weight, bias, stride=stride, padding=padding, output_padding=more)
-            return rescale(sums, layer.integer("fraction_bits"))
+        if is_convolution(layer):
+            return rescale(convolve(layer, x, tensors["weight"], tensors["bias"]), layer.integer("fraction_bits"))
         if layer.operation == "relu":
             return x.clamp(min=0)
         if layer.operation == "leaky_relu":

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robuststream.networks.convolution import convolve, is_convolution
 from robuststream.networks.graph import Layer, Network, rearrange
 
 
@@ -28,13 +29,8 @@ class FloatingNetwork:
 
     def _operate(self, number: int, inputs: list[Tensor]) -> Tensor:
         layer, tensors, x = self.network.layers[number], self._tensors[number], inputs[0]
-        if layer.operation == "conv2d":
-            weight, bias = tensors["weight"], tensors["bias"]
-            return F.conv2d(x, weight, bias, stride=layer.integer("stride"), padding=layer.integer("padding"))
-        if layer.operation == "conv_transpose2d":
-            stride, padding, more = (layer.integer(name) for name in ("stride", "padding", "output_padding"))
-            weight, bias = tensors["weight"], tensors["bias"]
-            return F.conv_transpose2d(x, weight, bias, stride=stride, padding=padding, output_padding=more)
+        if is_convolution(layer):
+            return convolve(layer, x, tensors["weight"], tensors["bias"])
         if layer.operation == "gdn":
             # Generalised divisive normalisation: Ballé, Laparra, Simoncelli, arXiv:1511.06281.
             norm = F.conv2d(x * x, tensors["gamma"][:, :, None, None], tensors["beta"])

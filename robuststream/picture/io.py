@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from robuststream.checks import check_size
 from robuststream.container.packets import MAX_PIXELS, Colour, Metadata
 from robuststream.errors import ImageError
 from robuststream.picture.arrays import from_array, from_tensor
 from robuststream.picture.blocks import complete, said_before_loading
 from robuststream.picture.depth import bits_of, eight_bits
+from robuststream.picture.limits import check_size
 from robuststream.picture.opening import (
     GREY_MODES,
     exceeds_pillows_limit,

@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 
 from robuststream.container.packets import EXIF_PREFIX
 from robuststream.errors import ImageError
-from robuststream.files import write_file
+from robuststream.files.writing import write_file
 from robuststream.picture.exif import dots_per_inch, tiff_tags, without_prefix
 from robuststream.picture.jpeg import EXTENSION_MARKER
 from robuststream.picture.said import tell

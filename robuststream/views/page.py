@@ -28,7 +28,7 @@ from robuststream.views.tilemap import box, refuse_many
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from robuststream.model import Model
+    from robuststream.model.frozen import Model
 
 #: Of the embedded picture, in pixels: larger ones are scaled down.
 LONGEST = 2048

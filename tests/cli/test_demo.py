@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robuststream.cli.demo import FILES
-from robuststream.cli.ownfolder import LIST, check_folder, fill_folder
+from robuststream.cli.ownfolder import FILES, LIST, check_folder, fill_folder
 from tests.cli.conftest import Files, Run
 
 

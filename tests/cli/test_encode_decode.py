@@ -167,7 +167,7 @@ class TestHeaderFrom:
         def again(data: bytes) -> None:
             raise AssertionError("a lender is read a second time")
 
-        monkeypatch.setattr("robuststream.sources.read_stream", again)
+        monkeypatch.setattr("robuststream.coding.opening.read_stream", again)
         second = tmp_path / "second.robs"
         second.write_bytes(bare.read_bytes())
         assert run("decode", bare, second, "--out-dir", tmp_path / "out", "--header-from", other).code == 2

@@ -74,7 +74,7 @@ class TestInspect:
     def test_a_bug_has_a_line_in_json_too(self, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
         from robuststream.cli import inspect
 
-        def broken(data: bytes) -> None:
+        def broken(data: bytes, **_: int) -> None:
             raise KeyError("why")
 
         monkeypatch.setattr(inspect, "read_stream", broken)

@@ -103,7 +103,7 @@ class TestProgram:
             assert not any(line.endswith("...") for line in lines if not line.startswith("Usage"))
 
     def test_a_bug_of_ours(self, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-        def broken(data: bytes) -> None:
+        def broken(data: bytes, **_: int) -> None:
             raise KeyError("of\nsome kind")
 
         monkeypatch.setattr(inspect_module, "read_stream", broken)
@@ -119,7 +119,7 @@ class TestProgram:
         assert "in broken" in done.err
 
     def test_an_end_of_file_is_no_abort(self, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-        def broken(data: bytes) -> None:
+        def broken(data: bytes, **_: int) -> None:
             raise EOFError("nothing left")
 
         monkeypatch.setattr(inspect_module, "read_stream", broken)
@@ -138,7 +138,7 @@ class TestProgram:
         assert (done.returncode, done.stdout, done.stderr) == (130, "", "robuststream: error: stopped\n")
 
     def test_stopped_by_hand(self, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-        def stop(data: bytes) -> None:
+        def stop(data: bytes, **_: int) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(inspect_module, "read_stream", stop)

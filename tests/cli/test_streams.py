@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robuststream.files import descriptor, write_all, write_file
+from robuststream.files.pipes import write_all
+from robuststream.files.writing import descriptor, write_file
 from tests.cli.conftest import Files
 from tests.helpers import sample_stream
 

@@ -20,12 +20,12 @@ from torch import nn
 
 import robuststream as rs
 from robuststream.container.packets import Mode
-from robuststream.modelparts import ModelParts
+from robuststream.model.parts import ModelParts
+from robuststream.picture.grid import Grid
 from robuststream.picture.io import read_picture
+from robuststream.picture.transforms import analyse
 from robuststream.priors.autoregressive import wavefronts
 from robuststream.priors.walk import EncodingWalk
-from robuststream.tiling import Grid
-from robuststream.transforms import analyse
 from tests.networks import oracle
 from tests.small import compressai_latents, model, net, picture
 

@@ -82,7 +82,7 @@ MUSTS = {
         ],
         "A decoder must refuse a header whose digests": [
             "bad-model",
-            "tests/test_checks.py::test_a_header_that_does_not_fit_its_model",
+            "tests/coding/test_opening.py::test_a_header_that_does_not_fit_its_model",
         ],
     },
     "6": {
@@ -266,7 +266,7 @@ MUSTS = {
         "A loader must check: n >= 3": [
             "tests/entropy/test_tables.py::test_invalid_tables_are_refused_for_their_reason",
             "tests/spec/test_bad_vectors.py::test_models",
-            "tests/test_model.py::test_bad_models_are_refused_by_name",
+            "tests/model/test_frozen.py::test_bad_models_are_refused_by_name",
         ],
     },
     "13": {
@@ -307,7 +307,7 @@ MUSTS = {
         ],
         "A loader must check the bound": [
             "tests/networks/test_fixedpoint.py::test_tampered_network_is_not_proven",
-            "tests/test_model.py::test_bad_models_are_refused_by_name",
+            "tests/model/test_frozen.py::test_bad_models_are_refused_by_name",
         ],
     },
     "15.2": {

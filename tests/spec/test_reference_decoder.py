@@ -17,10 +17,10 @@ from PIL import Image
 
 import robuststream as rs
 from robuststream import faults
-from robuststream.architectures import ARCHITECTURES
 from robuststream.container.report import Outcome, Rule
+from robuststream.model.anatomy import ARCHITECTURES
+from robuststream.picture.grid import Grid
 from robuststream.testing import Damage, damage, streams
-from robuststream.tiling import Grid
 from tests.small import model, picture
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "spec"))

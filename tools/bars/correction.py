@@ -16,7 +16,6 @@ import torch
 import robuststream as rs
 from bars.common import Figure, photo_paths, pixels_of
 from bars.small import spread
-from robuststream.architectures import ARCHITECTURES
 from robuststream.checksum import crc32c
 from robuststream.container.layout import PAYLOAD_CRC_BYTES, SYNC
 from robuststream.container.packets import Kind, Packet
@@ -25,7 +24,8 @@ from robuststream.container.report import PROVEN, Outcome
 from robuststream.container.scanner import scan
 from robuststream.faults import drop_tiles
 from robuststream.latents import decode_latents
-from robuststream.tiling import Grid
+from robuststream.model.anatomy import ARCHITECTURES
+from robuststream.picture.grid import Grid
 
 #: How often each photograph's tiles get one flipped bit each, and how often two.
 ROUNDS = 7

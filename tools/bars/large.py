@@ -19,9 +19,9 @@ import sys, json, resource, hashlib
 import numpy as np
 import PIL.Image
 PIL.Image.MAX_IMAGE_PIXELS = None
-import robuststream as rs, robuststream.windows
+import robuststream as rs, robuststream.picture.windows
 action, source, target, window = sys.argv[1:]
-robuststream.windows.WINDOW = int(window)
+robuststream.picture.windows.WINDOW = int(window)
 facts = {}
 if action == "encode":
     data = rs.encode(source)

@@ -14,7 +14,7 @@ from compressai import models
 import robuststream as rs
 from bars import small
 from bars.common import ROOT, Figure, photo_paths, pixels_of
-from robuststream.architectures import ARCHITECTURES
+from robuststream.model.anatomy import ARCHITECTURES
 
 sys.path.insert(0, str(ROOT / "spec"))
 

@@ -19,7 +19,7 @@ from compressai import models
 from PIL import Image
 
 import robuststream as rs
-from robuststream.architectures import ARCHITECTURES, dissect
+from robuststream.model.anatomy import ARCHITECTURES, dissect
 
 #: What each class is made with.
 SIZES: dict[str, dict[str, Any]] = {

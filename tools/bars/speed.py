@@ -20,9 +20,9 @@ from compressai.models import MeanScaleHyperprior
 import robuststream as rs
 from bars.common import ROOT, Figure, interleaved, photo_paths, pixels_of
 from robuststream.entropy.coder import TileDecoder, TileEncoder
+from robuststream.picture.grid import Grid
+from robuststream.picture.transforms import analyse
 from robuststream.priors.walk import EncodingWalk
-from robuststream.tiling import Grid
-from robuststream.transforms import analyse
 
 
 def rans(photos: Path) -> list[Figure]:

@@ -15,11 +15,11 @@ from bars.small import spread
 
 import robuststream as rs
 from campaigns.common import Random, Written, describe, draw, headers_survive, stands, surviving_tiles
-from robuststream.architectures import ARCHITECTURES
-from robuststream.concealment import Mask
 from robuststream.container.report import PROVEN, Outcome
 from robuststream.errors import DamageWarning, RobustStreamError
-from robuststream.tiling import Grid
+from robuststream.model.anatomy import ARCHITECTURES
+from robuststream.picture.concealment import Mask
+from robuststream.picture.grid import Grid
 
 #: Streams of each kind, of other pictures, which are spliced into each other.
 SERIES = 2

@@ -23,11 +23,11 @@ import robuststream as rs
 from campaigns.common import Random
 from campaigns.decode import Original
 from robuststream import codec
-from robuststream.concealment import Mask
 from robuststream.container.packets import Kind, Packet
 from robuststream.container.report import Outcome
 from robuststream.container.scanner import scan
 from robuststream.networks.fixedpoint import ONE
+from robuststream.picture.concealment import Mask
 
 LONGEST = 512
 STREAMS = 24

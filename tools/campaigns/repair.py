@@ -14,10 +14,10 @@ from PIL import Image
 import robuststream as rs
 from campaigns.common import Draw, Random, describe, draw
 from campaigns.decode import SERIES, Original, small_model, waves
-from robuststream.concealment import Mask
 from robuststream.container.packets import Kind
 from robuststream.container.report import PROVEN, Outcome, TileReport
 from robuststream.errors import DamageWarning, RobustStreamError
+from robuststream.picture.concealment import Mask
 
 #: Random models of few channels: architecture, its channels, how the picture is encoded, its height and width, and the
 #: bytes of its ICC profile, EXIF and XMP. 20,000 bytes take two packets.

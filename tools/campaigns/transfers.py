@@ -28,12 +28,12 @@ from bars.common import photo_paths, pixels_of
 
 import robuststream as rs
 from campaigns.common import Random
-from robuststream.concealment import Mask
 from robuststream.container.reader import Stream, read_stream
 from robuststream.container.report import PROVEN, Rule
 from robuststream.container.transfer import TransferKind as Kind
 from robuststream.container.transfer import undone
 from robuststream.errors import RobustStreamError
+from robuststream.picture.concealment import Mask
 
 SAMPLES = Path(rs.__file__).parent / "samples"
 #: Sides of pictures and tiles, in pixels.

@@ -25,7 +25,7 @@ from curves.child import Pixels
 from robuststream.cli.demo_peer import pack, unpack
 from robuststream.compressai import thaw
 from robuststream.errors import RobustStreamError
-from robuststream.transforms import to_bytes
+from robuststream.picture.transforms import to_bytes
 
 #: A peer's file is not smaller than ours by more than this, and else as close as its quality setting can come.
 SMALLER = 0.02

@@ -18,7 +18,7 @@ from PIL import Image
 from curves.channels import BIT_ERRORS, BURSTS, LEVELS, LOSS, MTU
 from curves.measure import UNDAMAGED
 from curves.summary import Row
-from robuststream.files import write_file
+from robuststream.files.writing import write_file
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from curves.measure import Draw
-from robuststream.files import write_file
+from robuststream.files.writing import write_file
 
 
 @dataclass(frozen=True)

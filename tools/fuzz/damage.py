@@ -19,7 +19,7 @@ import robuststream as rs
 from fuzz.harness import Broken
 from fuzz.models import coded, models
 from robuststream.container.report import PROVEN
-from robuststream.tiling import Grid
+from robuststream.picture.grid import Grid
 
 LARGEST = 96
 ERRORS = (rs.NotARobustStream, rs.DamagedStream, rs.UnsupportedVersion, rs.ModelMismatch, rs.ImageError)

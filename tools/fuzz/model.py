@@ -15,8 +15,9 @@ from vectors.models import MODELS, make
 import robuststream as rs
 from fuzz.harness import Broken
 from fuzz.models import picture
-from robuststream.model import METADATA_KEY, Model, read_description
-from robuststream.modelparts import parts_from_description
+from robuststream.model.file import METADATA_KEY, read_description
+from robuststream.model.frozen import Model
+from robuststream.model.parts import parts_from_description
 
 LARGEST = 1 << 15
 ERRORS = (rs.UnsupportedModel,)

@@ -9,7 +9,7 @@ import torch
 from vectors.models import make
 
 import robuststream as rs
-from robuststream.model import Model
+from robuststream.model.frozen import Model
 
 TILE = 8
 NAMES = ("mean-scale-hyperprior", "factorized", "channel-groups", "variable-rate")

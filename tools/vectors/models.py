@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from robuststream.entropy.tables import CdfTables
-from robuststream.model import Model
-from robuststream.modelparts import ModelParts
+from robuststream.model.frozen import Model
+from robuststream.model.parts import ModelParts
 from robuststream.networks.fixedpoint import ONE
 from robuststream.networks.graph import Layer, Network
 from robuststream.priors.channel_groups import Group

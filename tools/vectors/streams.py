@@ -13,8 +13,8 @@ from robuststream.container.packets import Colour, Header, Kind, Metadata, Mode,
 from robuststream.container.scanner import scan
 from robuststream.container.writer import RawPacket, arrange, build_index, write_stream
 from robuststream.latents import encode_all
-from robuststream.model import Model
-from robuststream.tiling import Grid
+from robuststream.model.frozen import Model
+from robuststream.picture.grid import Grid
 from vectors.models import MODELS, Draw, make
 
 #: 3 x 2 tiles, those at the right and at the bottom smaller.

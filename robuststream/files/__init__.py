@@ -1,0 +1,1 @@
+"""Bytes in and bytes out: whole, by position, from whatever holds them, to whatever takes them."""

@@ -1,0 +1,21 @@
+"""The convolutions of every network, exact or floating, as a layer says: sums of products, by torch's own kernels."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from robuststream.networks.graph import Layer
+
+
+def is_convolution(layer: Layer) -> bool:
+    return layer.operation in ("conv2d", "conv_transpose2d")
+
+
+def convolve(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution layer of x (B, C, H, W), with tensors in place of its own, in the type and on the device of all."""
+    stride, padding = layer.integer("stride"), layer.integer("padding")
+    if layer.operation == "conv2d":
+        return F.conv2d(x, weight, bias, stride=stride, padding=padding)
+    more = layer.integer("output_padding")
+    return F.conv_transpose2d(x, weight, bias, stride=stride, padding=padding, output_padding=more)

@@ -1,0 +1,54 @@
+"""Pixels to latents and back, in windows, and pixels to bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from robuststream.model.frozen import Model
+from robuststream.networks.fixedpoint import ONE
+from robuststream.picture.grid import Grid
+from robuststream.picture.windows import analysis_halo, synthesis_halo, windows
+
+
+def analyse(pixels: Tensor, model: Model, grid: Grid) -> Tensor:
+    """The latents y, float32 (M, h, w), of pixels (3, H, W), padded by repeating the last row and column."""
+    latents = grid.latents
+    y = torch.empty((model.channels, latents.height, latents.width), dtype=torch.float32, device="cpu")
+    halo = analysis_halo(model.analysis.network)
+    for window in windows(latents):
+        wide = window.grown(halo, halo, latents)
+        box = wide.scaled(grid.stride)
+        rows = torch.arange(box.top, box.bottom, device=pixels.device).clamp(max=grid.height - 1)
+        columns = torch.arange(box.left, box.right, device=pixels.device).clamp(max=grid.width - 1)
+        piece = pixels[:, rows][:, :, columns].unsqueeze(0)
+        piece = piece.float() / 255 if piece.dtype == torch.uint8 else piece.float()
+        y[(slice(None), *window.slices())] = model.analysis(piece)[0][
+            (slice(None), *window.relative_to(wide).slices())
+        ].cpu()
+    return y
+
+
+def synthesise(latents: Tensor, model: Model, grid: Grid) -> Tensor:
+    """Pixels, float32 (3, H, W) in [0, 1], of latents, int32 (M, h, w) at 2^-12; the padding is cut off."""
+    tensor = torch.empty((3, grid.height, grid.width), dtype=torch.float32, device="cpu")
+    halo = synthesis_halo(model.synthesis.network)
+    for window in windows(grid.latents):
+        target = window.scaled(grid.stride).clipped(grid.pixels)
+        wide = window.grown(halo, halo, grid.latents)
+        piece = latents[(slice(None), *wide.slices())].float() / ONE
+        pixels = model.synthesis(piece.unsqueeze(0))[0]
+        source = target.relative_to(wide.scaled(grid.stride))
+        tensor[(slice(None), *target.slices())] = pixels[(slice(None), *source.slices())].clamp(0, 1).cpu()
+    return tensor
+
+
+def to_bytes(tensor: Tensor) -> npt.NDArray[np.uint8]:
+    """float (3, H, W) in [0, 1] to uint8 (H, W, 3), row by row so that no second picture of floats is held."""
+    pixels = np.empty((tensor.shape[1], tensor.shape[2], 3), np.uint8)
+    for row in range(0, tensor.shape[1], 256):
+        piece = (tensor[:, row : row + 256] * 255).round().to(torch.uint8)
+        pixels[row : row + 256] = piece.permute(1, 2, 0).numpy()
+    return pixels

@@ -1,0 +1,90 @@
+"""Runs a transform on a picture of any size in windows, so that memory stays flat.
+
+A window is computed with the halo its receptive field needs, which is then dropped: every value is the sum of the same
+products as without windows. Only the last bits of float32 may differ, where a kernel adds in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from robuststream.networks.graph import Layer, Network
+from robuststream.picture.grid import Box
+
+#: Side of a window in latents: 1,024 pixels at the usual stride of 16.
+WINDOW = 64
+
+
+def windows(latents: Box) -> Iterator[Box]:
+    """Boxes of at most WINDOW x WINDOW latents that cover `latents`."""
+    for top in range(0, latents.bottom, WINDOW):
+        for left in range(0, latents.right, WINDOW):
+            yield Box(top, left, top + WINDOW, left + WINDOW).clipped(latents)
+
+
+def needed(network: Network, first: int, last: int) -> tuple[int, int]:
+    """The inputs, first to last along one axis, that outputs `first` to `last` depend on (before clipping)."""
+    #: By value: 0 is the network's input, n + 1 layer n's output.
+    reach: dict[int, tuple[int, int]] = {len(network.layers): (first, last)}
+    for number in reversed(range(len(network.layers))):
+        if number + 1 not in reach:
+            continue
+        layer = network.layers[number]
+        span = _needed_by(layer, *reach.pop(number + 1))
+        for value in (number + 1 - back for back in layer.inputs):
+            other = reach.get(value, span)
+            reach[value] = min(span[0], other[0]), max(span[1], other[1])
+    return reach[0]
+
+
+def _needed_by(layer: Layer, first: int, last: int) -> tuple[int, int]:
+    if layer.operation == "pixel_shuffle":
+        factor = layer.integer("factor")
+        return first // factor, last // factor
+    if "weight" not in layer.tensors:
+        return first, last
+    kernel = max(layer.tensors["weight"].shape[2:])
+    stride, padding = layer.integer("stride"), layer.integer("padding")
+    if layer.operation == "conv2d":
+        return first * stride - padding, last * stride - padding + kernel - 1
+    return -((kernel - 1 - padding - first) // stride), (last + padding) // stride
+
+
+def analysis_halo(network: Network) -> int:
+    """Latents to add on each side of a window, so that an analysis transform sees all the pixels it needs."""
+    stride = network.scale[1]
+    first, last = needed(network, 0, 0)
+    return max(-(first // stride), last // stride)
+
+
+def synthesis_halo(network: Network) -> int:
+    """Latents to add on each side of a window, so that a synthesis transform sees all the latents it needs."""
+    stride = network.scale[0]
+    return max(-needed(network, 0, 0)[0], needed(network, stride - 1, stride - 1)[1])
+
+
+def synthesis_reach(network: Network) -> tuple[int, int]:
+    """How many pixels before and after its own pixels a latent still changes."""
+    stride = network.scale[0]
+    before = _first(lambda pixels: needed(network, -pixels - 1, -pixels - 1)[1] < 0)
+    after = _first(lambda pixels: needed(network, stride + pixels, stride + pixels)[0] > 0)
+    return before, after
+
+
+def latents_below(network: Network, pixels: Box, within: Box) -> Box:
+    """The latents that a synthesis transform makes `pixels` of; `within` are those that there are."""
+    top, bottom = needed(network, pixels.top, pixels.bottom - 1)
+    left, right = needed(network, pixels.left, pixels.right - 1)
+    return Box(top, left, bottom + 1, right + 1).clipped(within)
+
+
+def _first(holds: Callable[[int], bool]) -> int:
+    """The least number for which `holds`, which then holds for all larger ones."""
+    high = 1
+    while not holds(high - 1):
+        high *= 2
+    low = 0
+    while low < high - 1:
+        middle = (low + high - 1) // 2
+        low, high = (low, middle + 1) if holds(middle) else (middle + 1, high)
+    return low
