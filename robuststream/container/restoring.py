@@ -95,9 +95,10 @@ class Restoration:
             if block is None or block.first in blocks:
                 continue
             # Blocks of which hardly anything arrived cannot be solved, and must not cost time.
-            if block.symbols <= self._effort.symbols and block.length <= 16 * self._size:
+            cost = block.symbols + block.packets
+            if cost <= self._effort.symbols and block.length <= 16 * self._size:
                 blocks[block.first] = block
-                self._effort.symbols -= block.symbols
+                self._effort.symbols -= cost
         return [blocks[first] for first in sorted(blocks)]
 
     def _places(self, blocks: Sequence[Block]) -> Places:
@@ -159,7 +160,7 @@ class Restoration:
             head = layout.packet_size(number, size) - layout.PAYLOAD_CRC_BYTES - size
             for copy, where in zip(self._copies, places, strict=True):
                 for start in where.get((Kind.PARITY, number), ()):
-                    yield number, copy.data[max(0, start + head) : max(0, start + head + size)], False
+                    yield number, copy.view[max(0, start + head) : max(0, start + head + size)], False
 
     def _try(self, block: Block, source: dict[int, bytes], repair: dict[int, bytes]) -> dict[Key, bytes] | None:
         solved = self._checked(block, parity.solve(block, source, repair))

@@ -14,7 +14,9 @@ from robuststream.checksum import crc16
 from robuststream.container import layout
 from robuststream.container.judge import without
 from robuststream.container.packets import Header, Kind, Salvage
-from robuststream.container.reader import read_stream
+from robuststream.container.parity import Block
+from robuststream.container.reader import read_restored, read_stream
+from robuststream.container.repair import restore
 from robuststream.container.report import Rule
 from tests.helpers import memory_below, packet, sample_header, varint
 
@@ -134,3 +136,23 @@ def test_findings_are_capped(name, data):
     assert len(report.findings) <= 1000 + len(Rule)
     kept_or_counted = len(report.findings) + report.findings_left_out
     assert kept_or_counted >= (4999 if name in ("foreign packets", "empty tiles", "gaps") else 1)
+
+
+@pytest.mark.parametrize("read", [read_stream, read_restored, lambda data: restore([data])])
+def test_parity_packets_that_declare_many_others_take_few_bytes(read):
+    """Each is of a block of its own, of one symbol and 4096 PARITY packets."""
+    blocks = [Block(0, 3 + n, (32,), 32, 4096, 4096 * n, 4096) for n in range(400)]
+    header = packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header(parity=100)))
+    data = header + b"".join(packet(Kind.PARITY, IDENTITY, block.number, block.description) for block in blocks)
+    with memory_below(16 << 20):
+        read(data)
+
+
+def test_parity_packets_are_counted_once():
+    """Blocks that claim the same numbers, in part."""
+    spans = [(0, 4), (2, 4), (10, 3)]
+    blocks = [Block(0, 3 + n, (32,), 32, size, number, size) for n, (number, size) in enumerate(spans)]
+    header = packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header(parity=100)))
+    parts = [packet(Kind.PARITY, IDENTITY, block.number + 1, block.description) for block in blocks]
+    messages = [finding.message for finding in read_stream(header + b"".join(parts)).report.findings]
+    assert "6 of 9 PARITY packets are missing or damaged" in messages
