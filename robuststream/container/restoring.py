@@ -20,6 +20,8 @@ from robuststream.container.writer import ORDER, Slot, arrange
 
 log = logging.getLogger(__name__)
 
+#: Damaged PARITY packets of a block whose sums are heard.
+MAX_HEARD = 64
 #: Symbols taken out in turn, where one with the right CRC-16 must be wrong nevertheless.
 MAX_SUSPECTS = 256
 #: Damaged descriptions that are put together of each other, their bytes that are looked at, and how many come of it.
@@ -122,14 +124,19 @@ class Restoration:
         """Add the packets of a block to those known, if enough of its symbols arrived."""
         repair: dict[int, bytes] = {}
         sums: list[set[int]] = [set() for _ in range(block.symbols)]
-        sure = False
         in_place = self._payloads_in_place(block, payloads, places)
+        sure, heard = False, 0
         for number, payload, intact in sorted(in_place, key=lambda item: not item[2]):
-            repair = {**dict(parity.repair_symbols(block, number, payload)), **repair}
-            # Of damaged packets every sum counts: a symbol that has any of them is right nearly for sure.
-            if intact or not sure:
+            if self._effort.looked <= 0:
+                break
+            self._effort.looked -= len(payload)
+            for index, symbol in parity.repair_symbols(block, number, payload):
+                repair.setdefault(index, symbol)
+            # Of damaged packets many sums count: a symbol that has any of them is right nearly for sure.
+            if intact or (not sure and heard < MAX_HEARD):
                 for values, value in zip(sums, parity.source_sums(block, payload), strict=False):
                     values.add(value)
+                heard += 1
             sure |= intact
         fitting = {
             key: self.known[key] for key, start, end in block.spans() if len(self.known.get(key, b"")) == end - start
