@@ -22,7 +22,7 @@ def patched(files: Sequence[Collected], copies: Sequence[Copy], known: Mapping[K
         files, copies: of one stream.
         known: packets that are intact in any of them, given back by parity, or proven.
     """
-    best = max(range(len(files)), key=lambda number: len(files[number].found.order))
+    best = best_of(files)
     file, copy = files[best], copies[best]
     damaged = {key_of(item.damaged.kind, item.damaged.number): item.damaged for item in reversed(copy.remains)}
     borders = _borders(file, copy)
@@ -55,6 +55,11 @@ def _borders(file: Collected, copy: Copy) -> list[int]:
     """Where gaps begin and end, and damaged packets begin."""
     gaps = [place for gap in file.gaps for place in (gap.start, gap.end)]
     return sorted({*gaps, *(item.damaged.offset for item in copy.remains)})
+
+
+def best_of(files: Sequence[Collected]) -> int:
+    """Which copy has most intact packets."""
+    return max(range(len(files)), key=lambda number: len(files[number].found.order))
 
 
 def _border(borders: Sequence[int], damaged: DamagedPacket) -> int:

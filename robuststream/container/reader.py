@@ -12,17 +12,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from robuststream.container import layout
-from robuststream.container.choosing import Choice, choose
+from robuststream.container.choosing import Choice, choose, refuse_unknown
 from robuststream.container.collect import Collected, Found
 from robuststream.container.copies import Copy, Key, remains_of
 from robuststream.container.judge import Judge, is_conflict, join_metadata
 from robuststream.container.leftovers import salvage, sort_out
-from robuststream.container.packets import Buffer, Header, Kind, Packet, Tile, is_critical
+from robuststream.container.packets import Buffer, Header, Kind, Packet, Tile
 from robuststream.container.proof import HeaderSource, Proof
 from robuststream.container.report import Finding, Rule
 from robuststream.container.restoring import restored
 from robuststream.container.stream import Stream
-from robuststream.errors import RobustStreamError, StreamNotFound, UnsupportedVersion
+from robuststream.errors import RobustStreamError, StreamNotFound
 
 if TYPE_CHECKING:
     from robuststream.container.transfer import Transfer
@@ -115,7 +115,7 @@ def _read(collected: Collected, lender: Stream | None, parity: bool) -> Stream:
         log.warning("stream %s has a HEADER of its own: none is borrowed", _identity(collected).hex())
     found, identity = collected.found, _identity(collected)
     header = layout.parse_header(choice.payload)
-    _refuse_unknown(found)
+    refuse_unknown(found)
     found.headers += [corrected.packet for corrected in choice.corrected]
     if not found.headers:
         found.headers.append(Packet(Kind.HEADER, identity, 0, choice.payload))
@@ -156,17 +156,6 @@ def _read(collected: Collected, lender: Stream | None, parity: bool) -> Stream:
 def _identity(collected: Collected) -> bytes:
     assert collected.identity is not None
     return collected.identity
-
-
-def _refuse_unknown(found: Found) -> None:
-    for packet in found.unknown:
-        if packet.kind == Kind.UNIT:
-            raise UnsupportedVersion(f"a UNIT packet at byte {packet.offset} is no part of a stream of tiles")
-        if is_critical(packet.kind):
-            raise UnsupportedVersion(
-                f"packet kind {packet.kind:#04x} at byte {packet.offset} must be understood, and this release "
-                "does not know it: use a newer robuststream"
-            )
 
 
 def parse_tiles(header: Header, identity: bytes, found: Found) -> dict[int, Tile]:

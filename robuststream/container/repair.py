@@ -13,12 +13,12 @@ from itertools import islice, product
 
 from robuststream.container import layout, parity
 from robuststream.container.borrowing import lend
-from robuststream.container.choosing import corrected_headers, refusal
+from robuststream.container.choosing import corrected_headers, refusal, refuse_unknown
 from robuststream.container.collect import Collected, Found, likely
 from robuststream.container.copies import Copy, Key, remains_of
 from robuststream.container.leftovers import sort_out
 from robuststream.container.packets import Buffer, Header, Kind, Tile, kind_name
-from robuststream.container.patching import patched
+from robuststream.container.patching import best_of, patched
 from robuststream.container.restoring import Restoration
 from robuststream.container.stream import Stream
 from robuststream.container.writer import RawPacket, arrange, build_index
@@ -35,10 +35,11 @@ class Restored:
     Attributes:
         data: the stream, in canonical order where it is whole; else the best copy, with what is proven put in.
         whole: nothing is missing, and header and tiles hash to the stream id: `data` is what was written.
-        missing: which packets are not there, in words.
+        missing: which packets are not there, in words, or have no place that is known.
         needed: repair symbols that would have been needed beside those that arrived, over all blocks.
         restored: tiles that parity gave back.
         corrected: tiles whose flipped bits were put right.
+        left_out: ids of other streams with a header that stand in the copies, and not in `data`.
     """
 
     data: bytes
@@ -47,6 +48,7 @@ class Restored:
     needed: int
     restored: tuple[int, ...]
     corrected: tuple[int, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def restore(copies: Sequence[bytes], lender: Stream | None = None) -> Restored:
@@ -64,6 +66,8 @@ def restore(copies: Sequence[bytes], lender: Stream | None = None) -> Restored:
         ImportError: parity is there and needed, and the package `raptorq` is not.
     """
     files, identity = _of_one_stream([_collected(data) for data in copies])
+    for file in files:
+        refuse_unknown(file.found)
     merged = _merged(files)
     every = [Copy(file, remains_of(file)) for file in files]
     restoration = Restoration(identity, every)
@@ -210,7 +214,13 @@ class _Repair:
             needed=self._needed,
             restored=tuple(sorted(self._restored)),
             corrected=self._corrected,
+            left_out=self._left_out(whole),
         )
+
+    def _left_out(self, whole: bool) -> tuple[str, ...]:
+        kept = set() if whole else set(self._files[best_of(self._files)].streams())
+        others = dict.fromkeys(identity for file in self._files for identity in file.streams())
+        return tuple(identity.hex() for identity in others if identity not in {self._identity, *kept})
 
     def _missing(self) -> tuple[str, ...]:
         """All but INDEX and PARITY, which follow from the others."""
@@ -221,7 +231,10 @@ class _Repair:
             return (f"{count - len(self._known)} of {count} packets",)
         keys = (parity.packet_key(ordinal, header.metadata_packets) for ordinal in range(count))
         gone = [key for key in keys if key not in self._known and key[0] != Kind.INDEX]
-        return tuple(f"{kind_name(kind)} {number}" for kind, number in gone)
+        # Of a newer format: this release cannot say what was written.
+        kinds = sorted({packet.kind for file in self._files for packet in file.found.unknown})
+        strange = [f"where packets of {kind_name(kind)} belong" for kind in kinds]
+        return (*(f"{kind_name(kind)} {number}" for kind, number in gone), *strange)
 
     def _whole(self) -> bytes:
         """What was written: INDEX and PARITY are made anew."""

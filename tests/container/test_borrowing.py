@@ -232,3 +232,16 @@ def test_a_metadata_number_that_no_header_could_count():
     stream = read_stream(LOST + stray, LENDER)
     assert list(stream.tiles.values()) == TILES
     assert rules(stream)[0] == Rule.HEADER_BORROWED
+
+
+# --- Beside packets of newer formats --------------------------------------------------------------------------------
+
+
+def test_an_unknown_ancillary_packet_is_no_reason_not_to_borrow():
+    """The message was that no HEADER survived; and a critical one was not named."""
+    identity = read_stream(DATA).stream_id
+    newer = read_stream(LOST + packet(ord("x"), identity, 0, b"newer"), LENDER)
+    assert list(newer.tiles.values()) == TILES
+    assert not newer.unproven
+    with pytest.raises(UnsupportedVersion, match="kind 0x58"):
+        read_stream(LOST + packet(ord("X"), identity, 0, b"newer"), LENDER)

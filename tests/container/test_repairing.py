@@ -18,7 +18,7 @@ from robuststream.container.report import Rule
 from robuststream.container.scanner import scan
 from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
-from robuststream.errors import DamagedStream, NotARobustStream
+from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 from tests.helpers import packet, random_tiles, sample_header
 
 NOTES = Metadata(icc=b"profile" * 20, xmp=b"<x/>")
@@ -269,3 +269,39 @@ def test_a_stream_cut_to_a_few_bytes_is_still_repaired():
     restored = restore([raw])
     assert (restored.data, restored.whole) == (raw, False)
     assert "of 40002 packets" in restored.missing[0]
+
+
+# --- Packets of newer formats, and other streams --------------------------------------------------------------------
+
+
+def test_packets_of_unknown_kinds_stay():
+    """Where they belong is not known, so what is repaired is not called whole."""
+    newer = packet(ord("x"), read_stream(PLAIN).stream_id, 0, b"newer")
+    last = packets(PLAIN)[-1]
+    hurt = PLAIN[: last.offset] + newer
+    for copies in ([hurt], [PLAIN[:300], hurt]):
+        restored = restore(copies)
+        assert newer in restored.data
+        assert (restored.whole, restored.missing) == (False, ("where packets of kind 0x78 belong",))
+        assert len(read_stream(restored.data).tiles) == len(TILES)
+
+
+def test_a_critical_unknown_kind_is_refused():
+    newer = packet(ord("X"), read_stream(PLAIN).stream_id, 0, b"newer")
+    with pytest.raises(UnsupportedVersion, match="kind 0x58"):
+        restore([PLAIN, PLAIN + newer])
+
+
+def test_other_streams_of_the_copies_are_told():
+    """What is whole is one stream."""
+    other = write_stream(PLAIN_HEADER, random_tiles(PLAIN_HEADER, words=9, seed=5))
+    tile = next(item for item in packets(other) if item.kind == Kind.TILE)
+    piece = other[tile.offset : tile.offset + tile.size]
+    restored = restore([PLAIN + other, PLAIN])
+    assert (restored.data, restored.whole) == (PLAIN, True)
+    assert restored.left_out == (read_stream(other).stream_id.hex(),)
+    assert restore([PLAIN + piece]).left_out == ()
+    lost = packets(PLAIN)[4]
+    hurt = PLAIN[: lost.offset] + PLAIN[lost.offset + lost.size :]
+    kept = restore([hurt + other])
+    assert (kept.data, kept.left_out) == (hurt + other, ())
