@@ -151,6 +151,8 @@ class Judge:
         if len(self._found.notes) != self._header.metadata_packets:
             count = f"{len(self._found.notes)} metadata packets, {self._header.metadata_packets} by the header"
             self._findings.add(Rule.METADATA, count)
+        elif any(number >= self._header.metadata_packets for number in self._found.notes):
+            self._findings.add(Rule.METADATA, "METADATA packets have numbers that the header has not")
 
     def _check_repeats(self) -> None:
         for packet in self._found.repeated:

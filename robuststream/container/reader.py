@@ -7,7 +7,7 @@ parity gives back; *judge* what is proven, what is wrong, and where.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -173,7 +173,7 @@ def _from_parity(choice: Choice, copy: Copy, identity: bytes, header: Header, fo
     """The packets that parity gives back, where some are wanting."""
     restoration = choice.restoration
     if restoration is None:
-        wanting = len(found.tiles) < header.tiles or len(found.notes) < header.metadata_packets
+        wanting = _lacks(found.tiles, header.tiles) or _lacks(found.notes, header.metadata_packets)
         if not header.parity or not wanting:
             return {}
         restoration = restored(copy, identity)
@@ -184,6 +184,11 @@ def _from_parity(choice: Choice, copy: Copy, identity: bytes, header: Header, fo
         # Its tiles are cut by another header than the one that counts.
         return {}
     return {key: restoration.known[key] for key in restoration.solved}
+
+
+def _lacks(there: Iterable[int], count: int) -> bool:
+    """Whether a number from 0 to `count` - 1 is not there; others may be."""
+    return sum(number < count for number in there) < count
 
 
 def _tiles_of(

@@ -270,6 +270,16 @@ def test_a_tile_by_parity_beside_a_strangers():
     assert set(stream.unproven) == stream.tiles.keys() == set(range(HEADER.tiles))
 
 
+@pytest.mark.parametrize("kind", [Kind.TILE, Kind.METADATA])
+def test_packets_of_numbers_that_the_header_has_not_replace_no_lost_one(kind):
+    """They were counted, and so parity was not asked."""
+    lost = next(p for p in PACKETS if p.kind == kind)
+    hurt = DATA[: lost.offset] + packet(kind, lost.stream_id, 99, b"") + DATA[lost.offset + lost.size :]
+    stream = read_restored(hurt)
+    assert stream.tiles.keys() == set(range(HEADER.tiles))
+    assert stream.metadata == Metadata(xmp=b"<x/>")
+
+
 @pytest.mark.parametrize(
     ("kind", "identity", "number", "taken"),
     [(None, None, 2, True), (None, b"else", 2, False), (None, None, 3, False), (Kind.METADATA, None, 2, False)],

@@ -6,6 +6,7 @@ import base64
 import gzip
 import io
 import lzma
+import struct
 import sys
 import zipfile
 import zlib
@@ -205,6 +206,20 @@ def test_archives():
     two = archive(("a.robs", DATA), ("b.robs", DATA), compression=zipfile.ZIP_DEFLATED)
     assert not undone(two)[1].undoable
     assert not undone(archive(("a.robs", DATA), compression=zipfile.ZIP_LZMA))[1].undoable
+
+
+def test_a_zip_archive_whose_file_is_beyond_all_places_is_refused():
+    """Its directory says so in the 64 bits that ZIP64 has."""
+    whole = archive(("a.robs", DATA))
+    place, end = whole.index(b"PK\1\2"), whole.index(b"PK\5\6")
+    extra = struct.pack("<HHQ", 1, 8, 1 << 63)
+    entry, last = bytearray(whole[place:end]), bytearray(whole[end:])
+    struct.pack_into("<H", entry, 30, len(extra))
+    struct.pack_into("<I", entry, 42, 0xFFFFFFFF)
+    struct.pack_into("<I", last, 12, len(entry) + len(extra))
+    data = whole[:place] + entry + extra + last
+    assert wrappings.unzip(data) is None
+    assert read_stream(data).tiles == read_stream(DATA).tiles
 
 
 @pytest.mark.parametrize(
