@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from robuststream.container.layout import INDEX, build_tile
+from robuststream.container.layout import INDEX, build_tile, stream_id
 from robuststream.container.packets import Header, Kind, Metadata, Packet
 from robuststream.container.reader import read_restored, read_stream
 from robuststream.container.repair import restore
@@ -245,3 +245,23 @@ def test_an_unknown_ancillary_packet_is_no_reason_not_to_borrow():
     assert not newer.unproven
     with pytest.raises(UnsupportedVersion, match="kind 0x58"):
         read_stream(LOST + packet(ord("X"), identity, 0, b"newer"), LENDER)
+
+
+@pytest.mark.parametrize("notes", [Metadata(), Metadata(xmp=b"<x/>")])
+def test_what_a_newer_minor_version_adds_to_headers_is_lent_too(notes):
+    """Fields that this release skips are part of what hashes to the stream id."""
+
+    def newer(seed: int, metadata: Metadata) -> bytes:
+        data = write_stream(replace(HEADER, parity=0), random_tiles(HEADER, 6, seed=seed), metadata)
+        found = [event for event in scan(data) if isinstance(event, Packet)]
+        payload = b"\1\1" + found[0].payload[2:] + b"\x1a\x03new"
+        tiles = random_tiles(HEADER, 6, seed=seed)
+        identity = stream_id(payload, tiles)
+        bodies = [packet(Kind.TILE, identity, tile.index, build_tile(HEADER, identity, tile)) for tile in tiles]
+        others = [packet(p.kind, identity, p.number, p.payload) for p in found if p.kind == Kind.METADATA]
+        return b"".join([packet(Kind.HEADER, identity, 0, payload), *others, *bodies])
+
+    data = newer(1, notes)
+    stream = read_stream(without(data, Kind.HEADER), read_stream(newer(2, Metadata(icc=b"icc", exif=b"MM"))))
+    assert not stream.unproven
+    assert stream.header_payload == read_stream(data).header_payload
