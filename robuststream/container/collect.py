@@ -147,11 +147,10 @@ class Collected:
     # --- Without an intact HEADER -----------------------------------------------------------------------------------
 
     def votes(self) -> Counter[bytes]:
-        """How many packets there are of each stream before a choice, damaged ones too."""
+        """How many packets there are of each stream before a choice, damaged ones too, in the order of the first."""
         damaged = (packet for gap in self.gaps for packet in damaged_packets(self.data, gap))
-        votes = Counter(packet.stream_id for packet in self._undecided)
-        votes.update(packet.stream_id for packet in islice(damaged, VOTES))
-        return votes
+        voters = [*self._undecided, *islice(damaged, VOTES)]
+        return Counter(packet.stream_id for packet in sorted(voters, key=lambda packet: packet.offset))
 
     @property
     def intact(self) -> Mapping[int, int]:

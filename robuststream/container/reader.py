@@ -104,8 +104,9 @@ def _read_moved(
         return replace(stream, report=report)
     if came.identity is None:
         came.choose(stream.stream_id)
-    read = came.found.tiles if came.identity == stream.stream_id else {}
-    return replace(stream, report=report, restored={*stream.restored, *(stream.tiles.keys() - read.keys())})
+    read = parse_tiles(stream.header, stream.stream_id, came.found) if came.identity == stream.stream_id else {}
+    computed = {index for index, tile in stream.tiles.items() if read.get(index) != tile}
+    return replace(stream, report=report, restored={*stream.restored, *computed})
 
 
 def _read(collected: Collected, lender: Stream | None, parity: bool) -> Stream:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from robuststream.container.collect import Collected, likely
 from robuststream.container.layout import INDEX, build_tile, stream_id
 from robuststream.container.packets import Header, Kind, Metadata, Packet
 from robuststream.container.reader import read_restored, read_stream
@@ -145,6 +146,16 @@ def test_the_stream_of_most_tiles_is_meant_and_others_are_told():
         assert rules(stream)[0] == Rule.HEADER_BORROWED
         assert Rule.FOREIGN in rules(stream)
         assert list(stream.tiles.values()) == TILES
+
+
+@pytest.mark.parametrize("damaged_first", [True, False])
+def test_of_streams_of_as_many_packets_the_first_is_meant(damaged_first):
+    """Also where its packet is the damaged one."""
+    hurt = bytearray(packet(Kind.TILE, b"hurt", 0, bytes(30)))
+    hurt[20:23] = b"\xff\xff\xff"
+    pieces = [bytes(hurt), packet(Kind.TILE, b"else", 0, bytes(30))]
+    data = b"".join(pieces if damaged_first else pieces[::-1])
+    assert likely(Collected(data)) == ([b"hurt", b"else"] if damaged_first else [b"else", b"hurt"])
 
 
 def test_a_header_of_its_own_is_used():
