@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from robuststream.container.layout import PAYLOAD_CRC_BYTES
-from robuststream.container.packets import Gap, Kind, Packet, kind_name
+from robuststream.container.packets import DamagedPacket, Gap, Kind, Packet, kind_name
 from robuststream.container.remains import damaged_packets
 from robuststream.container.scanner import scan
 
@@ -149,7 +149,7 @@ class Collected:
     def votes(self) -> Counter[bytes]:
         """How many packets there are of each stream before a choice, damaged ones too, in the order of the first."""
         damaged = (packet for gap in self.gaps for packet in damaged_packets(self.data, gap))
-        voters = [*self._undecided, *islice(damaged, VOTES)]
+        voters: list[Packet | DamagedPacket] = [*self._undecided, *islice(damaged, VOTES)]
         return Counter(packet.stream_id for packet in sorted(voters, key=lambda packet: packet.offset))
 
     @property

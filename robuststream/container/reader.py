@@ -180,7 +180,7 @@ def _from_parity(choice: Choice, copy: Copy, identity: bytes, header: Header, fo
         restoration = restored(copy, identity)
         if restoration is None:
             return {}
-    own = restoration.known.get((Kind.HEADER, 0))
+    own = restoration.header
     if own is not None and layout.payload_of(own) != choice.payload:
         # Its tiles are cut by another header than the one that counts.
         return {}

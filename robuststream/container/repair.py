@@ -72,10 +72,12 @@ def restore(copies: Sequence[bytes], lender: Stream | None = None) -> Restored:
     every = [Copy(file, remains_of(file)) for file in files]
     restoration = Restoration(identity, every)
     restoration.solve()
-    if (Kind.HEADER, 0) in restoration.known:
-        repair = _Repair(files, every, merged, restoration, layout.payload_of(restoration.known[Kind.HEADER, 0]))
-        repair.prove()
-        return repair.result()
+    # Where a copy has another than the one that parity is over, the stream id decides, and else the copy's counts.
+    headers = [raw for raw in (restoration.header, restoration.known.get((Kind.HEADER, 0))) if raw is not None]
+    if headers:
+        payloads = dict.fromkeys(bytes(layout.payload_of(raw)) for raw in headers)
+        repairs = [_Repair(files, every, merged, restoration, payload) for payload in payloads]
+        return next((repair for repair in repairs if repair.prove()), repairs[-1]).result()
     guessed = [item.packet.payload for file in files for item in corrected_headers(file, identity)]
     loan = None if guessed or lender is None else lend(lender, identity, merged)
     if loan is not None:
@@ -194,9 +196,10 @@ class _Repair:
 
     def _take(self, tiles: Sequence[Tile]) -> None:
         self._proven = True
-        self._known.setdefault(
-            (Kind.HEADER, 0), layout.build_packet(Kind.HEADER, self._identity, 0, bytes(self._payload))
-        )
+        own = self._known.get((Kind.HEADER, 0))
+        if own is None or layout.payload_of(own) != self._payload:
+            own = layout.build_packet(Kind.HEADER, self._identity, 0, bytes(self._payload))
+            self._known[Kind.HEADER, 0] = own
         self._corrected = tuple(tile.index for tile in tiles if (Kind.TILE, tile.index) not in self._known)
         for index in self._corrected:
             body = layout.build_tile(self._header, self._identity, tiles[index])

@@ -49,8 +49,9 @@ class Restoration:
     """Solves for the packets that no copy has intact.
 
     Attributes:
-        known: raw packets, those of the copies and those that were solved for.
+        known: raw packets, those of the copies and, where they have none, those that were solved for.
         solved: which were solved for.
+        header: the HEADER packet that parity is over, where that was solved for; a copy may have another.
         needed: repair symbols that would have been needed beside those that arrived, over all blocks.
     """
 
@@ -60,6 +61,7 @@ class Restoration:
         for copy in copies:
             self.known = {**copy.intact, **self.known}
         self.solved: set[Key] = set()
+        self.header: Buffer | None = None
         self.needed = 0
         self._copies = copies
         self._size = sum(len(copy.data) for copy in copies)
@@ -153,7 +155,8 @@ class Restoration:
             self.needed += max(1, block.symbols - len(source) - len(repair))
         else:
             self.solved |= solved.keys() - self.known.keys()
-            self.known |= solved
+            self.header = solved.get((Kind.HEADER, 0), self.header)
+            self.known = {**solved, **self.known}
 
     def _payloads_in_place(
         self, block: Block, payloads: dict[int, list[tuple[Buffer, bool]]], places: Places
