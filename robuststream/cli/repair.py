@@ -59,6 +59,8 @@ def repair(paths: tuple[str, ...], output: str | None, header_from: Path | None,
             raise UsageError(str(error)) from error
     write_output(target, restored.data, force)
     name = output_label(target)
+    for other in restored.left_out:
+        say("warning", f"{name}: stream {other}, which stands in an input as well, is not in it")
     if restored.whole:
         say("info", f"{name}: whole, byte for byte what was written ({len(restored.data)} bytes)")
         return FINE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import construct as c
 
@@ -86,13 +86,25 @@ def _payloads(lender: Stream, found: Found) -> list[bytes]:
 
     That is how many METADATA packets there are, and whether there is parity. The packets found speak for themselves.
     """
-    header = lender.header
+    payload = lender.header_payload
     # A hostile number may be the highest of all, and one more fits no header.
     notes = min(max(found.notes, default=-1) + 1, layout.MAX_VARINT)
-    headers = [replace(header, metadata_packets=count) for count in dict.fromkeys((notes, header.metadata_packets))]
+    payloads = [payload if notes == lender.header.metadata_packets else _with(payload, layout.TAG_METADATA, notes)]
+    payloads.append(payload)
     if not found.parity:
-        headers += [replace(other, parity=0) for other in headers if other.parity]
-    return [lender.header_payload if other == header else layout.build_header(other) for other in headers]
+        payloads += [_with(other, layout.TAG_PARITY, 0) for other in payloads]
+    return list(dict.fromkeys(payloads))
+
+
+def _with(payload: bytes, tag: int, number: int) -> bytes:
+    """A HEADER payload with one field changed, which is left out where it is 0; also what this release skips stays."""
+    parsed = layout.HEADER.parse(payload)
+    fields = {field.tag: field.value for field in parsed.fields}
+    fields.pop(tag, None)
+    if number:
+        fields[tag] = layout.NUMBER.build(number)
+    listed = [{"tag": tag, "value": fields[tag]} for tag in sorted(fields)]
+    return bytes(layout.HEADER.build({"major": parsed.major, "minor": parsed.minor, "fields": listed}))
 
 
 def _misfit(lender: Stream, why: str) -> DamagedStream:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from robuststream.container import layout
 from robuststream.container.borrowing import Loan, lend
-from robuststream.container.collect import Collected, likely
+from robuststream.container.collect import Collected, Found, likely
 from robuststream.container.correction import Corrected
-from robuststream.container.packets import Buffer, Kind
+from robuststream.container.packets import Buffer, Kind, is_critical
 from robuststream.container.proof import HeaderSource
 from robuststream.container.remains import Search
 from robuststream.container.restoring import Restoration, restore_alone
 from robuststream.container.stream import Stream
-from robuststream.errors import DamagedStream, NotARobustStream
+from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ def choose(collected: Collected, lender: Stream | None = None, parity: bool = Fa
     Raises:
         NotARobustStream: no packet is in the file.
         DamagedStream: packets are in it, but no header; or the lender's does not fit.
+        UnsupportedVersion: a header is to be borrowed for a stream with packets of a newer format.
     """
     if collected.found.headers:
         return Choice(collected.found.headers[0].payload, HeaderSource.INTACT)
@@ -72,10 +73,23 @@ def choose(collected: Collected, lender: Stream | None = None, parity: bool = Fa
         if restoration is not None and (Kind.HEADER, 0) in restoration.known:
             payload = layout.payload_of(restoration.known[Kind.HEADER, 0])
             return Choice(payload, HeaderSource.RESTORED, restoration=restoration, missing=str(error))
-        if lender is not None and isinstance(error, DamagedStream) and not collected.found.unknown:
+        if lender is not None and isinstance(error, DamagedStream):
+            refuse_unknown(collected.found)
             loan = lend(lender, ids[0], collected.found)
             return Choice(loan.payload, loan.source, loan=loan, missing=str(error))
     raise error
+
+
+def refuse_unknown(found: Found) -> None:
+    """Raise UnsupportedVersion where a stream has a packet that must be understood, and this release does not."""
+    for packet in found.unknown.values():
+        if packet.kind == Kind.UNIT:
+            raise UnsupportedVersion(f"a UNIT packet at byte {packet.offset} is no part of a stream of tiles")
+        if is_critical(packet.kind):
+            raise UnsupportedVersion(
+                f"packet kind {packet.kind:#04x} at byte {packet.offset} must be understood, and this release "
+                "does not know it: use a newer robuststream"
+            )
 
 
 def corrected_headers(collected: Collected, identity: bytes) -> list[Corrected]:

@@ -133,6 +133,7 @@ class Collected:
         self._forgotten = False  # some that came before a choice
         self._header: bytes | None = None  # of which stream the first intact HEADER is
         self._votes: Counter[bytes] = Counter()
+        self._begins: dict[bytes, int] = {}  # where the first packet of each stream stands
         view = memoryview(self.data)
         for event in scan(self.data):
             if isinstance(event, Gap):
@@ -175,12 +176,14 @@ class Collected:
     def _wait(self, packet: Packet, view: memoryview) -> None:
         """No HEADER says yet which stream is read."""
         self._votes[packet.stream_id] += 1
+        self._begins.setdefault(packet.stream_id, packet.offset)
         if len(self._undecided) < KEPT:
             self._undecided.append(_in_place(packet, packet.stream_id, view))
         else:
             self._forgotten = True
         if len(self._votes) > 2 * KEPT:
             self._votes = Counter(dict(self._votes.most_common(KEPT)))
+            self._begins = {identity: self._begins[identity] for identity in self._votes}
 
     @property
     def begins_as_a_stream(self) -> bool:
@@ -195,11 +198,13 @@ class Collected:
         return sorted(begins, key=lambda identity: (identity != self._header, begins[identity]))
 
     def votes(self) -> Counter[bytes]:
-        """How many packets there are of each stream before a choice, damaged ones too."""
+        """How many packets there are of each stream before a choice, damaged ones too, in the order of the first."""
         damaged = (packet for gap in self.gaps for packet in damaged_packets(self.data, gap))
-        votes = Counter(self._votes)
-        votes.update(packet.stream_id for packet in islice(damaged, VOTES))
-        return votes
+        votes, begins = Counter(self._votes), dict(self._begins)
+        for packet in islice(damaged, VOTES):
+            votes[packet.stream_id] += 1
+            begins[packet.stream_id] = min(packet.offset, begins.get(packet.stream_id, packet.offset))
+        return Counter({identity: votes[identity] for identity in sorted(votes, key=lambda other: begins[other])})
 
 
 def likely(*files: Collected) -> list[bytes]:

@@ -26,6 +26,7 @@ class Copy:
 
     Attributes:
         data: the file.
+        view: the same, of which parts are had without a copy.
         remains: what is left of damaged packets.
         intact: raw packets, the first of each key.
         starts: file positions at which packets begin, damaged ones too.
@@ -38,9 +39,9 @@ class Copy:
         self.intact: dict[Key, Buffer] = {}
         self.starts: dict[Key, list[int]] = {}
         self.parity: dict[int, list[Buffer]] = {}
-        view = memoryview(self.data)
+        self.view = memoryview(self.data)
         for packet in (*collected.found.order, *collected.found.repeated):
-            raw = view[packet.offset : packet.offset + packet.size]
+            raw = self.view[packet.offset : packet.offset + packet.size]
             self.intact.setdefault(key_of(packet.kind, packet.number), raw)
             self._begins(packet)
         for item in self.remains:
@@ -48,7 +49,7 @@ class Copy:
             if item.damaged.kind == Kind.PARITY:
                 payloads = self.parity.setdefault(item.damaged.number, [])
                 payloads += [other.packet.payload for other in item.explanations]
-                payloads.append(view[item.damaged.payload_start : item.damaged.payload_end])
+                payloads.append(self.view[item.damaged.payload_start : item.damaged.payload_end])
 
     def _begins(self, packet: Packet | DamagedPacket) -> None:
         places = self.starts.setdefault(key_of(packet.kind, packet.number), [])

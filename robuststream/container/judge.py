@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
 from robuststream.container import layout
@@ -151,6 +152,8 @@ class Judge:
         if len(self._found.notes) != self._header.metadata_packets:
             count = f"{len(self._found.notes)} metadata packets, {self._header.metadata_packets} by the header"
             self._findings.add(Rule.METADATA, count)
+        elif any(number >= self._header.metadata_packets for number in self._found.notes):
+            self._findings.add(Rule.METADATA, "METADATA packets have numbers that the header has not")
 
     def _check_repeats(self) -> None:
         for packet in self._found.repeated:
@@ -170,17 +173,17 @@ class Judge:
     def _check_parity(self) -> None:
         """PARITY packets say how many there are; whether their symbols are right only a repair can see."""
         found = self._found.parity
-        wanted: set[int] = set()
+        wanted: set[range] = set()
         block = None
         for packet in found.values():
             block = parse_description(packet.payload, block)
             if block is None or packet.number not in block.parity_numbers():
                 self._add(Rule.PARITY, "the CRC holds but the payload breaks the format's rules", packet)
             else:
-                wanted.update(block.parity_numbers())
-        missing = len(wanted - found.keys())
+                wanted.add(block.parity_numbers())
+        missing, count = absent(wanted, found)
         if missing:
-            self._findings.add(Rule.PARITY, f"{missing} of {len(wanted)} PARITY packets are missing or damaged")
+            self._findings.add(Rule.PARITY, f"{missing} of {count} PARITY packets are missing or damaged")
         elif bool(found) != bool(self._header.parity):
             there = "none is there" if self._header.parity else "the header says that there is none"
             self._findings.add(Rule.PARITY, f"PARITY packets: {there}")
@@ -294,6 +297,18 @@ def without(stretches: Iterable[tuple[int, int]], named: Iterable[tuple[int, int
         if start < gap_end:
             left.append((start, gap_end))
     return left
+
+
+def absent(wanted: Iterable[range], there: Iterable[int]) -> tuple[int, int]:
+    """How many numbers of the ranges are not there, and how many they have; a number of several ranges counts once."""
+    numbers = sorted(there)
+    missing = count = behind = 0
+    for run in sorted(wanted, key=lambda run: run.start):
+        start = max(run.start, behind)
+        behind = max(run.stop, behind)
+        count += behind - start
+        missing += behind - start - (bisect_left(numbers, behind) - bisect_left(numbers, start))
+    return missing, count
 
 
 def kept(salvage: Salvage | None, header: Header) -> str:

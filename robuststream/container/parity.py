@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import Any
 
 from robuststream.checksum import crc16, crc32c
-from robuststream.container.layout import build_packet, build_varint, read_varints
+from robuststream.container.layout import MAX_PAYLOAD, MAX_VARINT, build_packet, build_varint, read_varints
 from robuststream.container.packets import Buffer, Kind
 
 #: Bytes of packets that one block holds at most, but for its last packet.
@@ -91,6 +91,10 @@ class Block:
         begin = (number - self.number) * self.each
         return range(begin, min(begin + self.each, self.repair))
 
+    def payload_size(self, symbols: int) -> int:
+        """Of a PARITY packet with so many repair symbols, in bytes."""
+        return len(self.description) + 2 * self.symbols + symbols * (self.symbol + 2)
+
     @cached_property
     def description(self) -> bytes:
         """How each PARITY payload of the block begins; it has a CRC of its own, for what is behind may be damaged."""
@@ -145,6 +149,8 @@ def _is_possible(block: Block) -> bool:
         and 0 < block.packets <= min(block.repair, MAX_PACKETS)
         and block.repair <= MAX_REPAIR
         and block.each * (block.packets - 1) < block.repair
+        and block.number + block.packets - 1 <= MAX_VARINT
+        and block.payload_size(block.each) <= MAX_PAYLOAD
     )
 
 
@@ -227,9 +233,8 @@ PAYLOAD_ID = 4
 
 def payload_sizes(block: Block) -> Iterator[tuple[int, int]]:
     """Number, and size of the payload in bytes, of each PARITY packet of a block."""
-    head = len(block.description) + 2 * block.symbols
     for number in block.parity_numbers():
-        yield number, head + len(block.repair_of(number)) * (block.symbol + 2)
+        yield number, block.payload_size(len(block.repair_of(number)))
 
 
 def solve(block: Block, source: Mapping[int, bytes], repair: Mapping[int, bytes]) -> bytes | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from robuststream.container.collect import Collected
 from robuststream.container.copies import Copy, Key, key_of
-from robuststream.container.layout import PAYLOAD_CRC_BYTES
+from robuststream.container.layout import PAYLOAD_CRC_BYTES, SYNC
 from robuststream.container.packets import Buffer, DamagedPacket, Kind
 from robuststream.container.writer import ORDER
 
@@ -22,30 +22,32 @@ def patched(files: Sequence[Collected], copies: Sequence[Copy], known: Mapping[K
         files, copies: of one stream.
         known: packets that are intact in any of them, given back by parity, or proven.
     """
-    best = max(range(len(files)), key=lambda number: len(files[number].found.order))
+    best = best_of(files)
     file, copy = files[best], copies[best]
     damaged = {key_of(item.damaged.kind, item.damaged.number): item.damaged for item in reversed(copy.remains)}
     borders = _borders(file, copy)
     edits: list[Edit] = []
+    header = known.get((Kind.HEADER, 0))
+    if header is not None and (Kind.HEADER, 0) not in copy.intact:
+        # First, so that no other stream's counts; and last.
+        edits += [(0, 0, header), (len(file.data), len(file.data), header)]
     lacking: dict[Key, Buffer] = {}
     for key, raw in known.items():
         place = damaged.get(key)
         if key in copy.intact:
             continue
-        if place is not None and _is_alone(place, borders):
-            edits.append((place.offset, place.payload_end + PAYLOAD_CRC_BYTES, raw))
+        if place is not None and _is_its_own(file.data, place, borders, len(raw)):
+            edits.append((place.offset, place.offset + len(raw), raw))
         else:
             lacking[key] = raw
-    for other in copies:
-        for item in other.remains:
+    for other, its in zip(files, copies, strict=True):
+        limits = _borders(other, its)
+        for item in its.remains:
             key = key_of(item.damaged.kind, item.damaged.number)
             if key not in known and key not in damaged and key not in lacking:
-                lacking[key] = other.data[item.damaged.offset : item.damaged.payload_end + PAYLOAD_CRC_BYTES]
+                end = min(item.damaged.payload_end + PAYLOAD_CRC_BYTES, _border(limits, item.damaged))
+                lacking[key] = other.data[item.damaged.offset : end]
     edits += _insertions(file, lacking)
-    header = known.get((Kind.HEADER, 0))
-    if header is not None and (Kind.HEADER, 0) not in copy.intact:
-        # First, so that no other stream's counts; and last.
-        edits += [(0, 0, header), (len(file.data), len(file.data), header)]
     return _edited(file.data, edits)
 
 
@@ -55,10 +57,22 @@ def _borders(file: Collected, copy: Copy) -> list[int]:
     return sorted({*gaps, *(item.damaged.offset for item in copy.remains)})
 
 
-def _is_alone(damaged: DamagedPacket, borders: Sequence[int]) -> bool:
-    """Whether a damaged packet reaches into no other: nothing was cut out of it, as far as can be seen."""
-    here = bisect_right(borders, damaged.offset)
-    return here < len(borders) and damaged.payload_end + PAYLOAD_CRC_BYTES <= borders[here]
+def best_of(files: Sequence[Collected]) -> int:
+    """Which copy has most intact packets."""
+    return max(range(len(files)), key=lambda number: len(files[number].found.order))
+
+
+def _border(borders: Sequence[int], damaged: DamagedPacket) -> int:
+    """How far a damaged packet reaches at most."""
+    return borders[bisect_right(borders, damaged.offset)]
+
+
+def _is_its_own(data: bytes, damaged: DamagedPacket, borders: Sequence[int], size: int) -> bool:
+    """Whether the bytes that a damaged packet claims are those of a packet of this size, and of no other: nothing was
+    cut out of it, as far as can be seen, and no other stream's packet begins in it."""
+    end = damaged.payload_end + PAYLOAD_CRC_BYTES
+    right = end - damaged.offset == size and end <= _border(borders, damaged)
+    return right and data.find(SYNC, damaged.offset + 1, end) < 0
 
 
 def _insertions(file: Collected, lacking: Mapping[Key, Buffer]) -> list[Edit]:

@@ -7,22 +7,22 @@ parity gives back; *judge* what is proven, what is wrong, and where.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from robuststream.container import layout
-from robuststream.container.choosing import Choice, choose
+from robuststream.container.choosing import Choice, choose, refuse_unknown
 from robuststream.container.collect import Collected, Found
 from robuststream.container.copies import Copy, Key, remains_of
 from robuststream.container.judge import Judge, join_metadata
 from robuststream.container.leftovers import salvage, sort_out
-from robuststream.container.packets import Buffer, Header, Kind, Packet, Tile, is_critical
+from robuststream.container.packets import Buffer, Header, Kind, Packet, Tile
 from robuststream.container.proof import HeaderSource, Proof
 from robuststream.container.report import Finding, Rule
 from robuststream.container.restoring import restored
 from robuststream.container.stream import Stream
-from robuststream.errors import RobustStreamError, StreamNotFound, UnsupportedVersion
+from robuststream.errors import RobustStreamError, StreamNotFound
 
 if TYPE_CHECKING:
     from robuststream.container.transfer import Transfer
@@ -104,8 +104,9 @@ def _read_moved(
         return replace(stream, report=report)
     if came.identity is None:
         came.choose(stream.stream_id)
-    read = came.found.tiles if came.identity == stream.stream_id else {}
-    return replace(stream, report=report, restored={*stream.restored, *(stream.tiles.keys() - read.keys())})
+    read = parse_tiles(stream.header, stream.stream_id, came.found) if came.identity == stream.stream_id else {}
+    computed = {index for index, tile in stream.tiles.items() if read.get(index) != tile}
+    return replace(stream, report=report, restored={*stream.restored, *computed})
 
 
 def _read(collected: Collected, lender: Stream | None, parity: bool) -> Stream:
@@ -115,7 +116,7 @@ def _read(collected: Collected, lender: Stream | None, parity: bool) -> Stream:
         log.warning("stream %s has a HEADER of its own: none is borrowed", _identity(collected).hex())
     found, identity = collected.found, _identity(collected)
     header = layout.parse_header(choice.payload)
-    _refuse_unknown(found)
+    refuse_unknown(found)
     found.headers += [corrected.packet for corrected in choice.corrected]
     if not found.headers:
         found.headers.append(Packet(Kind.HEADER, identity, 0, choice.payload))
@@ -158,17 +159,6 @@ def _identity(collected: Collected) -> bytes:
     return collected.identity
 
 
-def _refuse_unknown(found: Found) -> None:
-    for packet in found.unknown.values():
-        if packet.kind == Kind.UNIT:
-            raise UnsupportedVersion(f"a UNIT packet at byte {packet.offset} is no part of a stream of tiles")
-        if is_critical(packet.kind):
-            raise UnsupportedVersion(
-                f"packet kind {packet.kind:#04x} at byte {packet.offset} must be understood, and this release "
-                "does not know it: use a newer robuststream"
-            )
-
-
 def parse_tiles(header: Header, identity: bytes, found: Found) -> dict[int, Tile]:
     """The intact tiles that section 6 allows, by index."""
     parsed = (
@@ -184,17 +174,22 @@ def _from_parity(choice: Choice, copy: Copy, identity: bytes, header: Header, fo
     """The packets that parity gives back, where some are wanting."""
     restoration = choice.restoration
     if restoration is None:
-        wanting = len(found.tiles) < header.tiles or len(found.notes) < header.metadata_packets
+        wanting = _lacks(found.tiles, header.tiles) or _lacks(found.notes, header.metadata_packets)
         if not header.parity or not wanting:
             return {}
         restoration = restored(copy, identity)
         if restoration is None:
             return {}
-    own = restoration.known.get((Kind.HEADER, 0))
+    own = restoration.header
     if own is not None and layout.payload_of(own) != choice.payload:
         # Its tiles are cut by another header than the one that counts.
         return {}
     return {key: restoration.known[key] for key in restoration.solved}
+
+
+def _lacks(there: Iterable[int], count: int) -> bool:
+    """Whether a number from 0 to `count` - 1 is not there; others may be."""
+    return sum(number < count for number in there) < count
 
 
 def _tiles_of(

@@ -13,12 +13,12 @@ from itertools import islice, product
 
 from robuststream.container import layout, parity
 from robuststream.container.borrowing import lend
-from robuststream.container.choosing import corrected_headers, refusal
+from robuststream.container.choosing import corrected_headers, refusal, refuse_unknown
 from robuststream.container.collect import Collected, Found, likely
 from robuststream.container.copies import Copy, Key, remains_of
 from robuststream.container.leftovers import sort_out
 from robuststream.container.packets import Buffer, Header, Kind, Tile, kind_name
-from robuststream.container.patching import patched
+from robuststream.container.patching import best_of, patched
 from robuststream.container.restoring import Restoration
 from robuststream.container.stream import Stream
 from robuststream.container.writer import RawPacket, arrange, build_index
@@ -35,10 +35,11 @@ class Restored:
     Attributes:
         data: the stream, in canonical order where it is whole; else the best copy, with what is proven put in.
         whole: nothing is missing, and header and tiles hash to the stream id: `data` is what was written.
-        missing: which packets are not there, in words.
+        missing: which packets are not there, in words, or have no place that is known.
         needed: repair symbols that would have been needed beside those that arrived, over all blocks.
         restored: tiles that parity gave back.
         corrected: tiles whose flipped bits were put right.
+        left_out: ids of other streams with a header that stand in the copies, and not in `data`.
     """
 
     data: bytes
@@ -47,6 +48,7 @@ class Restored:
     needed: int
     restored: tuple[int, ...]
     corrected: tuple[int, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def restore(copies: Sequence[bytes], lender: Stream | None = None) -> Restored:
@@ -64,14 +66,18 @@ def restore(copies: Sequence[bytes], lender: Stream | None = None) -> Restored:
         ImportError: parity is there and needed, and the package `raptorq` is not.
     """
     files, identity = _of_one_stream([_collected(data) for data in copies])
+    for file in files:
+        refuse_unknown(file.found)
     merged = _merged(files)
     every = [Copy(file, remains_of(file)) for file in files]
     restoration = Restoration(identity, every)
     restoration.solve()
-    if (Kind.HEADER, 0) in restoration.known:
-        repair = _Repair(files, every, merged, restoration, layout.payload_of(restoration.known[Kind.HEADER, 0]))
-        repair.prove()
-        return repair.result()
+    # Where a copy has another than the one that parity is over, the stream id decides, and else the copy's counts.
+    headers = [raw for raw in (restoration.header, restoration.known.get((Kind.HEADER, 0))) if raw is not None]
+    if headers:
+        payloads = dict.fromkeys(bytes(layout.payload_of(raw)) for raw in headers)
+        repairs = [_Repair(files, every, merged, restoration, payload) for payload in payloads]
+        return next((repair for repair in repairs if repair.prove()), repairs[-1]).result()
     guessed = [item.packet.payload for file in files for item in corrected_headers(file, identity)]
     loan = None if guessed or lender is None else lend(lender, identity, merged)
     if loan is not None:
@@ -190,9 +196,10 @@ class _Repair:
 
     def _take(self, tiles: Sequence[Tile]) -> None:
         self._proven = True
-        self._known.setdefault(
-            (Kind.HEADER, 0), layout.build_packet(Kind.HEADER, self._identity, 0, bytes(self._payload))
-        )
+        own = self._known.get((Kind.HEADER, 0))
+        if own is None or layout.payload_of(own) != self._payload:
+            own = layout.build_packet(Kind.HEADER, self._identity, 0, bytes(self._payload))
+            self._known[Kind.HEADER, 0] = own
         self._corrected = tuple(tile.index for tile in tiles if (Kind.TILE, tile.index) not in self._known)
         for index in self._corrected:
             body = layout.build_tile(self._header, self._identity, tiles[index])
@@ -210,7 +217,13 @@ class _Repair:
             needed=self._needed,
             restored=tuple(sorted(self._restored)),
             corrected=self._corrected,
+            left_out=self._left_out(whole),
         )
+
+    def _left_out(self, whole: bool) -> tuple[str, ...]:
+        kept = set() if whole else set(self._files[best_of(self._files)].streams())
+        others = dict.fromkeys(identity for file in self._files for identity in file.streams())
+        return tuple(identity.hex() for identity in others if identity not in {self._identity, *kept})
 
     def _missing(self) -> tuple[str, ...]:
         """All but INDEX and PARITY, which follow from the others."""
@@ -221,7 +234,10 @@ class _Repair:
             return (f"{count - len(self._known)} of {count} packets",)
         keys = (parity.packet_key(ordinal, header.metadata_packets) for ordinal in range(count))
         gone = [key for key in keys if key not in self._known and key[0] != Kind.INDEX]
-        return tuple(f"{kind_name(kind)} {number}" for kind, number in gone)
+        # Of a newer format: this release cannot say what was written.
+        kinds = sorted({kind for file in self._files for kind in file.found.unknown})
+        strange = [f"where packets of {kind_name(kind)} belong" for kind in kinds]
+        return (*(f"{kind_name(kind)} {number}" for kind, number in gone), *strange)
 
     def _whole(self) -> bytes:
         """What was written: INDEX and PARITY are made anew."""

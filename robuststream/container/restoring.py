@@ -20,6 +20,8 @@ from robuststream.container.writer import ORDER, Slot, arrange
 
 log = logging.getLogger(__name__)
 
+#: Damaged PARITY packets of a block whose sums are heard.
+MAX_HEARD = 64
 #: Symbols taken out in turn, where one with the right CRC-16 must be wrong nevertheless.
 MAX_SUSPECTS = 256
 #: Damaged descriptions that are put together of each other, their bytes that are looked at, and how many come of it.
@@ -47,8 +49,9 @@ class Restoration:
     """Solves for the packets that no copy has intact.
 
     Attributes:
-        known: raw packets, those of the copies and those that were solved for.
+        known: raw packets, those of the copies and, where they have none, those that were solved for.
         solved: which were solved for.
+        header: the HEADER packet that parity is over, where that was solved for; a copy may have another.
         needed: repair symbols that would have been needed beside those that arrived, over all blocks.
     """
 
@@ -58,6 +61,7 @@ class Restoration:
         for copy in copies:
             self.known = {**copy.intact, **self.known}
         self.solved: set[Key] = set()
+        self.header: Buffer | None = None
         self.needed = 0
         self._copies = copies
         self._size = sum(len(copy.data) for copy in copies)
@@ -95,9 +99,10 @@ class Restoration:
             if block is None or block.first in blocks:
                 continue
             # Blocks of which hardly anything arrived cannot be solved, and must not cost time.
-            if block.symbols <= self._effort.symbols and block.length <= 16 * self._size:
+            cost = block.symbols + block.packets
+            if cost <= self._effort.symbols and block.length <= 16 * self._size:
                 blocks[block.first] = block
-                self._effort.symbols -= block.symbols
+                self._effort.symbols -= cost
         return [blocks[first] for first in sorted(blocks)]
 
     def _places(self, blocks: Sequence[Block]) -> Places:
@@ -121,14 +126,19 @@ class Restoration:
         """Add the packets of a block to those known, if enough of its symbols arrived."""
         repair: dict[int, bytes] = {}
         sums: list[set[int]] = [set() for _ in range(block.symbols)]
-        sure = False
         in_place = self._payloads_in_place(block, payloads, places)
+        sure, heard = False, 0
         for number, payload, intact in sorted(in_place, key=lambda item: not item[2]):
-            repair = {**dict(parity.repair_symbols(block, number, payload)), **repair}
-            # Of damaged packets every sum counts: a symbol that has any of them is right nearly for sure.
-            if intact or not sure:
+            if self._effort.looked <= 0:
+                break
+            self._effort.looked -= len(payload)
+            for index, symbol in parity.repair_symbols(block, number, payload):
+                repair.setdefault(index, symbol)
+            # Of damaged packets many sums count: a symbol that has any of them is right nearly for sure.
+            if intact or (not sure and heard < MAX_HEARD):
                 for values, value in zip(sums, parity.source_sums(block, payload), strict=False):
                     values.add(value)
+                heard += 1
             sure |= intact
         fitting = {
             key: self.known[key] for key, start, end in block.spans() if len(self.known.get(key, b"")) == end - start
@@ -145,7 +155,8 @@ class Restoration:
             self.needed += max(1, block.symbols - len(source) - len(repair))
         else:
             self.solved |= solved.keys() - self.known.keys()
-            self.known |= solved
+            self.header = solved.get((Kind.HEADER, 0), self.header)
+            self.known = {**solved, **self.known}
 
     def _payloads_in_place(
         self, block: Block, payloads: dict[int, list[tuple[Buffer, bool]]], places: Places
@@ -159,7 +170,7 @@ class Restoration:
             head = layout.packet_size(number, size) - layout.PAYLOAD_CRC_BYTES - size
             for copy, where in zip(self._copies, places, strict=True):
                 for start in where.get((Kind.PARITY, number), ()):
-                    yield number, copy.data[max(0, start + head) : max(0, start + head + size)], False
+                    yield number, copy.view[max(0, start + head) : max(0, start + head + size)], False
 
     def _try(self, block: Block, source: dict[int, bytes], repair: dict[int, bytes]) -> dict[Key, bytes] | None:
         solved = self._checked(block, parity.solve(block, source, repair))

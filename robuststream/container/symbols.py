@@ -19,11 +19,12 @@ MAX_COMBINATIONS = 64
 #: Between two insertions or deletions, symbols are looked for so many bytes beside their place.
 MAX_SHIFT = 1024
 SHIFTS = sorted(range(-MAX_SHIFT, MAX_SHIFT + 1), key=abs)
-#: What a restoration may cost, whatever descriptions say: symbols that the blocks have and that are looked for beside
-#: their places, and bytes solved for with a symbol left out; so many for each 256 bytes of the copies, and some more
-#: for small ones.
+#: What a restoration may cost, whatever descriptions say: symbols and PARITY packets that the blocks have; bytes that
+#: are looked at in places where they may stand; steps beside those, of up to STEP bytes of a symbol; and bytes solved
+#: for with a symbol left out. So many for each 256 bytes of the copies, and some more for small ones.
 SYMBOLS, SPARE_SYMBOLS = 1, 1 << 13
-STEPS, SPARE_STEPS = 4, 1 << 18
+LOOKED, SPARE_LOOKED = 1 << 14, 1 << 26
+STEPS, SPARE_STEPS, STEP = 16, 1 << 18, 1 << 10
 SOLVED, SPARE_SOLVED = 1 << 10, 1 << 23
 
 
@@ -32,6 +33,7 @@ class Effort:
 
     def __init__(self, size: int) -> None:
         self.symbols = SPARE_SYMBOLS + SYMBOLS * size // 256
+        self.looked = SPARE_LOOKED + LOOKED * size // 256
         self.steps = SPARE_STEPS + STEPS * size // 256
         self.solved = SPARE_SOLVED + SOLVED * size // 256
 
@@ -74,6 +76,7 @@ class SymbolSearch:
             known = all(block.key(ordinal) in self._known for ordinal, _, _ in pieces)
             options = [list(self._candidates(*piece)) for piece in pieces]
             for parts in islice(product(*options), MAX_COMBINATIONS):
+                self._effort.looked -= 0 if known else block.symbol
                 symbol = b"".join(parts).ljust(block.symbol, b"\0")
                 if known or crc16(symbol) in self._sums[index]:
                     found[index] = symbol
@@ -88,7 +91,8 @@ class SymbolSearch:
             return
         for copy, where in zip(self._copies, self._places, strict=True):
             for place in where[key]:
-                if place + begin >= 0 and place + end <= len(copy.data):
+                if place + begin >= 0 and place + end <= len(copy.data) and self._effort.looked > 0:
+                    self._effort.looked -= end - begin
                     yield copy.data[place + begin : place + end]
 
     def beside(self, source: Mapping[int, bytes], together: int) -> dict[int, bytes]:
@@ -116,7 +120,7 @@ class SymbolSearch:
         right = {}
         # A description may have any number of symbols: only those inside the copy take a step.
         first, behind = bisect_left(missing, -(offset // size)), bisect_right(missing, (len(data) - offset) // size - 1)
-        self._effort.steps -= 1 + max(0, behind - first)
+        self._effort.steps -= 1 + max(0, behind - first) * -(-size // STEP)
         for index in missing[first:behind]:
             symbol = data[offset + index * size : offset + (index + 1) * size]
             if crc16(symbol) in self._sums[index]:

@@ -209,7 +209,8 @@ def unzip(data: bytes) -> bytes | None:
                 return None
             with archive.open(files[0]) as file:
                 made = file.read(most + 1)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, OSError, EOFError, ValueError):
+    # What a directory says of sizes and places may be beyond what Python can count in.
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError, OverflowError):
         return None
     return made if len(made) <= most else None
 

@@ -92,3 +92,11 @@ def test_usage(hurt: Path, run: Run, files: Files, tmp_path: Path, monkeypatch: 
         assert result.code == 1
         assert "pip install 'robuststream[parity]'" in result.error
     assert not (tmp_path / "out.robs").exists()
+
+
+def test_another_stream_that_is_left_out_is_told(whole: bytes, run: Run, tmp_path: Path) -> None:
+    other = rs.encode(np.zeros((64, 64, 3), np.uint8), model(), tile=64)
+    (tmp_path / "in.robs").write_bytes(whole + other)
+    result = run("repair", tmp_path / "in.robs", tmp_path / "out.robs")
+    assert result.code == 0
+    assert f"stream {rs.inspect(other).stream_id}, which stands in an input as well, is not in it" in result.err

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from robuststream.container.layout import INDEX, build_tile
+from robuststream.container.collect import Collected, likely
+from robuststream.container.layout import INDEX, build_tile, stream_id
 from robuststream.container.packets import Header, Kind, Metadata, Packet
 from robuststream.container.reader import read_restored, read_stream
 from robuststream.container.repair import restore
@@ -147,6 +148,16 @@ def test_the_stream_of_most_tiles_is_meant_and_others_are_told():
         assert list(stream.tiles.values()) == TILES
 
 
+@pytest.mark.parametrize("damaged_first", [True, False])
+def test_of_streams_of_as_many_packets_the_first_is_meant(damaged_first):
+    """Also where its packet is the damaged one."""
+    hurt = bytearray(packet(Kind.TILE, b"hurt", 0, bytes(30)))
+    hurt[20:23] = b"\xff\xff\xff"
+    pieces = [bytes(hurt), packet(Kind.TILE, b"else", 0, bytes(30))]
+    data = b"".join(pieces if damaged_first else pieces[::-1])
+    assert likely(Collected(data)) == ([b"hurt", b"else"] if damaged_first else [b"else", b"hurt"])
+
+
 def test_a_header_of_its_own_is_used():
     packets = [event for event in scan(DATA) if isinstance(event, Packet)]
     own = DATA[packets[0].offset : packets[0].offset + packets[0].size]
@@ -232,3 +243,36 @@ def test_a_metadata_number_that_no_header_could_count():
     stream = read_stream(LOST + stray, LENDER)
     assert list(stream.tiles.values()) == TILES
     assert rules(stream)[0] == Rule.HEADER_BORROWED
+
+
+# --- Beside packets of newer formats --------------------------------------------------------------------------------
+
+
+def test_an_unknown_ancillary_packet_is_no_reason_not_to_borrow():
+    """The message was that no HEADER survived; and a critical one was not named."""
+    identity = read_stream(DATA).stream_id
+    newer = read_stream(LOST + packet(ord("x"), identity, 0, b"newer"), LENDER)
+    assert list(newer.tiles.values()) == TILES
+    assert not newer.unproven
+    with pytest.raises(UnsupportedVersion, match="kind 0x58"):
+        read_stream(LOST + packet(ord("X"), identity, 0, b"newer"), LENDER)
+
+
+@pytest.mark.parametrize("notes", [Metadata(), Metadata(xmp=b"<x/>")])
+def test_what_a_newer_minor_version_adds_to_headers_is_lent_too(notes):
+    """Fields that this release skips are part of what hashes to the stream id."""
+
+    def newer(seed: int, metadata: Metadata) -> bytes:
+        data = write_stream(replace(HEADER, parity=0), random_tiles(HEADER, 6, seed=seed), metadata)
+        found = [event for event in scan(data) if isinstance(event, Packet)]
+        payload = b"\1\1" + found[0].payload[2:] + b"\x1a\x03new"
+        tiles = random_tiles(HEADER, 6, seed=seed)
+        identity = stream_id(payload, tiles)
+        bodies = [packet(Kind.TILE, identity, tile.index, build_tile(HEADER, identity, tile)) for tile in tiles]
+        others = [packet(p.kind, identity, p.number, p.payload) for p in found if p.kind == Kind.METADATA]
+        return b"".join([packet(Kind.HEADER, identity, 0, payload), *others, *bodies])
+
+    data = newer(1, notes)
+    stream = read_stream(without(data, Kind.HEADER), read_stream(newer(2, Metadata(icc=b"icc", exif=b"MM"))))
+    assert not stream.unproven
+    assert stream.header_payload == read_stream(data).header_payload

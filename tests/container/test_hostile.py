@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robuststream.checksum import crc16
-from robuststream.container import layout
+from robuststream.container import layout, symbols
 from robuststream.container.judge import without
 from robuststream.container.packets import Header, Kind, Salvage
-from robuststream.container.reader import read_stream
+from robuststream.container.parity import Block
+from robuststream.container.reader import read_restored, read_stream
+from robuststream.container.repair import restore
 from robuststream.container.report import Rule
 from tests.helpers import memory_below, packet, sample_header, varint
 
@@ -134,3 +136,50 @@ def test_findings_are_capped(name, data):
     assert len(report.findings) <= 1000 + len(Rule)
     kept_or_counted = len(report.findings) + report.findings_left_out
     assert kept_or_counted >= (4999 if name in ("foreign packets", "empty tiles", "gaps") else 1)
+
+
+@pytest.mark.parametrize("read", [read_stream, read_restored, lambda data: restore([data])])
+def test_parity_packets_that_declare_many_others_take_few_bytes(monkeypatch, read):
+    """Each is of a block of its own, of one symbol and 1024 PARITY packets."""
+    monkeypatch.setattr(symbols, "SPARE_SYMBOLS", 1 << 11)
+    blocks = [Block(0, 3 + n, (32,), 32, 1024, 1024 * n, 1024) for n in range(400)]
+    header = packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header(parity=100)))
+    data = header + b"".join(packet(Kind.PARITY, IDENTITY, block.number, block.description) for block in blocks)
+    with memory_below(16 << 20):
+        read(data)
+
+
+def test_parity_packets_are_counted_once():
+    """Blocks that claim the same numbers, in part."""
+    spans = [(0, 4), (2, 4), (10, 3)]
+    blocks = [Block(0, 3 + n, (32,), 32, size, number, size) for n, (number, size) in enumerate(spans)]
+    header = packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header(parity=100)))
+    parts = [packet(Kind.PARITY, IDENTITY, block.number + 1, block.description) for block in blocks]
+    messages = [finding.message for finding in read_stream(header + b"".join(parts)).report.findings]
+    assert "6 of 9 PARITY packets are missing or damaged" in messages
+
+
+@pytest.mark.parametrize("size", [1 << 15, 1 << 16])
+@pytest.mark.parametrize(("packets", "symbol"), [(1, 1 << 15), (64, 1 << 10)])
+def test_symbols_looked_for_are_linear_in_bytes(monkeypatch, size, packets, symbol):
+    """Many blocks, of each of which the same bytes may be the packets, in many places."""
+    seen = 0
+
+    def counted(data: bytes) -> int:
+        nonlocal seen
+        seen += len(data)
+        return crc16(data)
+
+    monkeypatch.setattr(symbols, "crc16", counted)
+    monkeypatch.setattr(symbols, "SPARE_STEPS", 0)
+    monkeypatch.setattr(symbols, "SPARE_LOOKED", 0)
+    blocks = [Block(0, 2 + packets * n, (size // packets,) * packets, symbol, 1, n, 1) for n in range(300 // packets)]
+    parts = [packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header(1 << 15, 1 << 15, parity=100)))]
+    parts += [packet(Kind.PARITY, IDENTITY, block.number, block.description) for block in blocks]
+    parts += [
+        packet(Kind.TILE, IDENTITY, n, b"", length=size // packets - 24)[:-4] for n in range(len(blocks) * packets)
+    ]
+    data = b"".join(parts) + bytes(size)
+    assert not read_restored(data).restored
+    per_byte = (symbols.LOOKED + symbols.STEPS * symbols.STEP) / 256
+    assert size < seen <= 2 * per_byte * len(data)

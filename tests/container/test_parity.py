@@ -95,6 +95,8 @@ BROKEN = {
     "more packets than symbols": {"repair": 3, "packets": 4},
     "an empty last packet": {"repair": 5, "packets": 4},
     "too many repair symbols": {"repair": (1 << 16) + 1},
+    "numbers that no packet has": {"number": (1 << 32) - 2, "repair": 5, "packets": 5},
+    "packets of more than 2^20 bytes": {"sizes": (1 << 15,) * 9, "symbol": 1 << 15, "repair": 128, "packets": 4},
 }
 
 

@@ -514,6 +514,17 @@ def test_unknown_ancillary_packet_is_skipped():
     assert stream.report.findings == ()
 
 
+def test_metadata_of_numbers_that_the_header_has_not_is_told():
+    """As many as it says, and not from 0 on."""
+    header = sample_header()
+    data = write_stream(header, random_tiles(header), Metadata(icc=b"icc", xmp=b"<x/>"))
+    last = [event for event in scan(data) if isinstance(event, Packet) and event.kind == Kind.METADATA][-1]
+    moved = packet(Kind.METADATA, last.stream_id, 7, last.payload)
+    report = read_stream(data[: last.offset] + moved + data[last.offset + last.size :]).report
+    assert [finding.message for finding in report.findings] == ["METADATA packets have numbers that the header has not"]
+    assert not report.intact
+
+
 def newer(payload: bytes) -> bytes:
     return packet(Kind.HEADER, IDENTITY, 0, payload)
 

@@ -79,6 +79,21 @@ def test_parity_of_another_header_than_the_one_that_counts():
     assert (stream.header.tiles, stream.tiles) == (1, {})
 
 
+def test_parity_of_another_header_spoils_no_whole_stream():
+    """What the stream id proves is whole, whatever a stranger's parity gives back beside it."""
+    identity, size = PACKETS[0].stream_id, PACKETS[0].size
+    swapped = layout.build_tile(HEADER, identity, replace(TILES[2], words=bytes(200)))
+    raw = [packet(Kind.HEADER, identity, 0, layout.build_header(replace(HEADER, tile=256, metadata_packets=9)))]
+    raw += [packet(Kind.METADATA, identity, n, b"") for n in range(9)]
+    raw += [packet(Kind.INDEX, identity, 0, b""), *(packet(Kind.TILE, identity, n, swapped) for n in range(3))]
+    blocks = [replace(block, number=500) for block in parity.plan([len(item) for item in raw], 9, 1500)]
+    forged = b"".join(item for _, item in parity.parity_packets(blocks, raw, identity))
+    data = DATA[:size] + forged + DATA[size:]
+    restored = restore([data])
+    assert (restored.data, restored.whole) == (DATA, True)
+    assert read_restored(data).tiles == read_stream(DATA).tiles
+
+
 def test_every_packet_hurt():
     """Not one intact packet, and no intact description: two halves of one are."""
     hurt = bytearray(DATA)
@@ -268,6 +283,16 @@ def test_a_tile_by_parity_beside_a_strangers():
     stream = read_restored(repacked(Kind.TILE, other))
     assert set(stream.restored) == {0}
     assert set(stream.unproven) == stream.tiles.keys() == set(range(HEADER.tiles))
+
+
+@pytest.mark.parametrize("kind", [Kind.TILE, Kind.METADATA])
+def test_packets_of_numbers_that_the_header_has_not_replace_no_lost_one(kind):
+    """They were counted, and so parity was not asked."""
+    lost = next(p for p in PACKETS if p.kind == kind)
+    hurt = DATA[: lost.offset] + packet(kind, lost.stream_id, 99, b"") + DATA[lost.offset + lost.size :]
+    stream = read_restored(hurt)
+    assert stream.tiles.keys() == set(range(HEADER.tiles))
+    assert stream.metadata == Metadata(xmp=b"<x/>")
 
 
 @pytest.mark.parametrize(

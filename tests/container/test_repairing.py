@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robuststream.checksum import crc16
 from robuststream.container import layout
 from robuststream.container.packets import Kind, Metadata, Packet
 from robuststream.container.reader import read_restored, read_stream
@@ -17,7 +18,7 @@ from robuststream.container.report import Rule
 from robuststream.container.scanner import scan
 from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
-from robuststream.errors import DamagedStream, NotARobustStream
+from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 from tests.helpers import packet, random_tiles, sample_header
 
 NOTES = Metadata(icc=b"profile" * 20, xmp=b"<x/>")
@@ -217,6 +218,48 @@ def test_a_damaged_packet_of_another_copy_is_put_in():
     assert (set(stream.tiles), stream.salvaged) == ({0, 2, 3, 4, 5}, read_stream(hurt).salvaged)
 
 
+def damaged_head(kind: int, identity: bytes, number: int, length: int) -> bytes:
+    fields = layout.PACKET_FIELDS.build({"kind": kind, "stream_id": identity, "number": number, "length": length})
+    return layout.SYNC + fields + crc16(fields).to_bytes(2, "little")
+
+
+def test_of_damaged_packets_that_claim_each_other_no_byte_is_taken_twice():
+    identity = bytes(4)
+    header = packet(Kind.HEADER, identity, 0, layout.build_header(sample_header(1 << 14, 1 << 14, 32)))
+    first = header + packet(Kind.TILE, identity, 0, bytes(40))
+    second = header + b"".join(damaged_head(Kind.TILE, identity, n, 1 << 20) for n in range(1, 500)) + bytes(9000)
+    data = restore([first, second]).data
+    assert data.startswith(first)
+    assert len(data) <= len(first) + len(second)
+
+
+def test_a_damaged_packet_of_another_copy_brings_no_other_stream():
+    """It claims what follows it: a stream of its own, whose HEADER must not be the first then."""
+    whole = packets(PLAIN)
+    identity = whole[0].stream_id
+    tile = next(item for item in whole if (item.kind, item.number) == (Kind.TILE, 0))
+    other = write_stream(PLAIN_HEADER, random_tiles(PLAIN_HEADER, words=9, seed=5))
+    first = PLAIN[: tile.offset] + PLAIN[tile.offset + tile.size :]
+    second = damaged_head(Kind.TILE, identity, 0, 5000) + other + PLAIN[-whole[-1].size :]
+    assert read_stream(restore([first, second]).data).report.other_streams == ()
+
+
+@pytest.mark.parametrize("more", [4000, 0])
+def test_what_stands_in_place_of_a_tile_stays(more):
+    """A packet header of it, before bytes that are not its own: many more, or a damaged HEADER of another stream."""
+    first, *others = packets(PLAIN)
+    two, three = (item for item in others if item.kind == Kind.TILE and item.number in (2, 3))
+    length = len(two.payload) + more
+    other = write_stream(PLAIN_HEADER, random_tiles(PLAIN_HEADER, words=9, seed=5))
+    inside = (flipped(other[:70], {40: 0xFF}) + np.random.default_rng(1).bytes(length))[: length + 4]
+    claimed = damaged_head(Kind.TILE, two.stream_id, 2, length) + inside
+    # Another tile is lost as well, so that the whole stream cannot be had.
+    hurt = PLAIN[: two.offset] + claimed + PLAIN[three.offset + three.size :]
+    restored = restore([hurt, PLAIN[: first.size] + PLAIN[two.offset : two.offset + two.size]])
+    assert restored.missing == ("TILE 3",)
+    assert inside in restored.data
+
+
 def test_a_stream_cut_to_a_few_bytes_is_still_repaired():
     """Its header declares more tiles than there are bytes."""
     header = sample_header(6400, 6400, 32)
@@ -226,3 +269,39 @@ def test_a_stream_cut_to_a_few_bytes_is_still_repaired():
     restored = restore([raw])
     assert (restored.data, restored.whole) == (raw, False)
     assert "of 40002 packets" in restored.missing[0]
+
+
+# --- Packets of newer formats, and other streams --------------------------------------------------------------------
+
+
+def test_packets_of_unknown_kinds_stay():
+    """Where they belong is not known, so what is repaired is not called whole."""
+    newer = packet(ord("x"), read_stream(PLAIN).stream_id, 0, b"newer")
+    last = packets(PLAIN)[-1]
+    hurt = PLAIN[: last.offset] + newer
+    for copies in ([hurt], [PLAIN[:300], hurt]):
+        restored = restore(copies)
+        assert newer in restored.data
+        assert (restored.whole, restored.missing) == (False, ("where packets of kind 0x78 belong",))
+        assert len(read_stream(restored.data).tiles) == len(TILES)
+
+
+def test_a_critical_unknown_kind_is_refused():
+    newer = packet(ord("X"), read_stream(PLAIN).stream_id, 0, b"newer")
+    with pytest.raises(UnsupportedVersion, match="kind 0x58"):
+        restore([PLAIN, PLAIN + newer])
+
+
+def test_other_streams_of_the_copies_are_told():
+    """What is whole is one stream."""
+    other = write_stream(PLAIN_HEADER, random_tiles(PLAIN_HEADER, words=9, seed=5))
+    tile = next(item for item in packets(other) if item.kind == Kind.TILE)
+    piece = other[tile.offset : tile.offset + tile.size]
+    restored = restore([PLAIN + other, PLAIN])
+    assert (restored.data, restored.whole) == (PLAIN, True)
+    assert restored.left_out == (read_stream(other).stream_id.hex(),)
+    assert restore([PLAIN + piece]).left_out == ()
+    lost = packets(PLAIN)[4]
+    hurt = PLAIN[: lost.offset] + PLAIN[lost.offset + lost.size :]
+    kept = restore([hurt + other])
+    assert (kept.data, kept.left_out) == (hurt + other, ())

@@ -6,6 +6,7 @@ import base64
 import gzip
 import io
 import lzma
+import struct
 import sys
 import zipfile
 import zlib
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 import robuststream as rs
 from robuststream import faults
 from robuststream.container import transfer, wrappings
-from robuststream.container.layout import GUARD, build_header
+from robuststream.container.layout import GUARD, build_header, build_tile
 from robuststream.container.packets import Kind as PacketKind
 from robuststream.container.packets import Metadata
 from robuststream.container.reader import read_restored, read_stream
@@ -207,6 +208,20 @@ def test_archives():
     assert not undone(archive(("a.robs", DATA), compression=zipfile.ZIP_LZMA))[1].undoable
 
 
+def test_a_zip_archive_whose_file_is_beyond_all_places_is_refused():
+    """Its directory says so in the 64 bits that ZIP64 has."""
+    whole = archive(("a.robs", DATA))
+    place, end = whole.index(b"PK\1\2"), whole.index(b"PK\5\6")
+    extra = struct.pack("<HHQ", 1, 8, 1 << 63)
+    entry, last = bytearray(whole[place:end]), bytearray(whole[end:])
+    struct.pack_into("<H", entry, 30, len(extra))
+    struct.pack_into("<I", entry, 42, 0xFFFFFFFF)
+    struct.pack_into("<I", last, 12, len(entry) + len(extra))
+    data = whole[:place] + entry + extra + last
+    assert wrappings.unzip(data) is None
+    assert read_stream(data).tiles == read_stream(DATA).tiles
+
+
 @pytest.mark.parametrize(
     "pack", [gzip.compress, zlib.compress, lzma.compress, lambda d: archive(("a", d), compression=8)]
 )
@@ -299,6 +314,21 @@ def test_tiles_that_a_crc_gave_back_are_restored_and_whole_ones_are_not():
     whole = {p.number for p in scan(hurt) if getattr(p, "payload", None) is not None and p.kind == PacketKind.TILE}
     assert set(stream.restored) == stream.tiles.keys() - whole
     assert stream.restored
+
+
+def test_a_tile_that_a_crc_gave_back_is_restored_beside_another_of_its_number():
+    """Of the file as it came the second packet is intact, and the first counts where the transfer is undone."""
+    header, tiles, data = sample_stream(words=60)
+    drop = TRANSFERS["CR dropped"][1]
+    items = [p for p in scan(data) if getattr(p, "kind", None) == PacketKind.TILE]
+    index = next(p.number for p in items if b"\r" in data[p.offset : p.offset + p.size])
+    identity = read_stream(data).stream_id
+    second = replace(tiles[index], words=bytes(240))
+    other = packet(PacketKind.TILE, identity, index, build_tile(header, identity, second))
+    assert drop(other) == other
+    stream = read_stream(drop(data + other))
+    assert stream.tiles[index] == tiles[index]
+    assert index in stream.restored
 
 
 def test_a_mark_before_a_stream():
