@@ -22,7 +22,7 @@ from robuststream.container.patching import best_of, patched
 from robuststream.container.restoring import Restoration
 from robuststream.container.stream import Stream
 from robuststream.container.writer import RawPacket, arrange, build_index
-from robuststream.errors import DamagedStream
+from robuststream.errors import DamagedStream, UnsupportedVersion
 
 #: Flipped bits may be explained in several ways: so many are held against the stream id, which has 32 bits.
 MAX_TRIED = 64
@@ -75,8 +75,9 @@ def restore(copies: Sequence[bytes], lender: Stream | None = None) -> Restored:
     # Where a copy has another than the one that parity is over, the stream id decides, and else the copy's counts.
     headers = [raw for raw in (restoration.header, restoration.known.get((Kind.HEADER, 0))) if raw is not None]
     if headers:
-        payloads = dict.fromkeys(bytes(layout.payload_of(raw)) for raw in headers)
-        repairs = [_Repair(files, every, merged, restoration, payload) for payload in payloads]
+        payloads = list(dict.fromkeys(bytes(layout.payload_of(raw)) for raw in headers))
+        readable = [payload for payload in payloads if _is_readable(payload)]
+        repairs = [_Repair(files, every, merged, restoration, payload) for payload in readable or payloads]
         return next((repair for repair in repairs if repair.prove()), repairs[-1]).result()
     guessed = [item.packet.payload for file in files for item in corrected_headers(file, identity)]
     loan = None if guessed or lender is None else lend(lender, identity, merged)
@@ -125,6 +126,14 @@ def _of_one_stream(files: list[Collected]) -> tuple[list[Collected], bytes]:
             file.choose(identity)
         chosen.append(file if file.identity == identity else Collected(file.data, identity))
     return chosen, identity
+
+
+def _is_readable(payload: bytes) -> bool:
+    try:
+        layout.parse_header(payload)
+    except (DamagedStream, UnsupportedVersion):
+        return False
+    return True
 
 
 def _merged(files: Sequence[Collected]) -> Found:

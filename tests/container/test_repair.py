@@ -79,11 +79,13 @@ def test_parity_of_another_header_than_the_one_that_counts():
     assert (stream.header.tiles, stream.tiles) == (1, {})
 
 
-def test_parity_of_another_header_spoils_no_whole_stream():
+@pytest.mark.parametrize("payload", [None, b"\2newer", b"\1\0broken"], ids=["other", "newer", "broken"])
+def test_parity_of_another_header_spoils_no_whole_stream(payload):
     """What the stream id proves is whole, whatever a stranger's parity gives back beside it."""
     identity, size = PACKETS[0].stream_id, PACKETS[0].size
     swapped = layout.build_tile(HEADER, identity, replace(TILES[2], words=bytes(200)))
-    raw = [packet(Kind.HEADER, identity, 0, layout.build_header(replace(HEADER, tile=256, metadata_packets=9)))]
+    payload = payload or layout.build_header(replace(HEADER, tile=256, metadata_packets=9))
+    raw = [packet(Kind.HEADER, identity, 0, payload)]
     raw += [packet(Kind.METADATA, identity, n, b"") for n in range(9)]
     raw += [packet(Kind.INDEX, identity, 0, b""), *(packet(Kind.TILE, identity, n, swapped) for n in range(3))]
     blocks = [replace(block, number=500) for block in parity.plan([len(item) for item in raw], 9, 1500)]
@@ -92,6 +94,13 @@ def test_parity_of_another_header_spoils_no_whole_stream():
     restored = restore([data])
     assert (restored.data, restored.whole) == (DATA, True)
     assert read_restored(data).tiles == read_stream(DATA).tiles
+
+
+def test_a_broken_header_is_no_obstacle_where_parity_has_the_true_one():
+    tile = next(p for p in PACKETS if p.kind == Kind.TILE)
+    broken = packet(Kind.HEADER, tile.stream_id, 0, b"\1\0broken")
+    pieces = [DATA[p.offset : p.offset + p.size] for p in PACKETS if p.kind != Kind.HEADER and p != tile]
+    assert restore([broken + b"".join(pieces)]).data == DATA
 
 
 def test_every_packet_hurt():
