@@ -115,8 +115,9 @@ def test_a_stream_is_not_named(data):
 
 
 @settings(max_examples=200)
-@given(streams(max_side=2, max_words=6), st.integers(0, 1 << 32), st.integers(1, 400))
+@given(streams(max_side=2, max_words=6), st.integers(0, 1 << 32), st.integers(1, 60))
 def test_flipped_bits_are_not_named(data, seed, count):
+    """Up to one in some 60: of far more, chance makes another guard now and then."""
     assert diagnose(faults.flip_bits(data, count=min(count, 8 * len(data)), seed=seed)) is None
 
 
