@@ -8,7 +8,7 @@ found: a repaired file is never worse than its input.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
 
 from robuststream.container import layout, parity
@@ -65,7 +65,16 @@ def restore(copies: Sequence[bytes], lender: Stream | None = None) -> Restored:
         UnsupportedVersion: a newer format.
         ImportError: parity is there and needed, and the package `raptorq` is not.
     """
-    files, identity = _of_one_stream([_collected(data) for data in copies])
+    files, guessed = zip(*(_collected(data) for data in copies), strict=True)
+    restored = _restored(list(files), lender)
+    if restored.whole or not any(guessed):
+        return restored
+    # What CRCs alone gave back, and no stream id proves, must not be written as though it had been read.
+    return replace(restored, data=copies[0])
+
+
+def _restored(files: list[Collected], lender: Stream | None) -> Restored:
+    files, identity = _of_one_stream(files)
     for file in files:
         refuse_unknown(file.found)
     merged = _merged(files)
@@ -99,15 +108,17 @@ def restore(copies: Sequence[bytes], lender: Stream | None = None) -> Restored:
     raise DamagedStream(f"no HEADER packet survived, and parity does not give it back{more}")
 
 
-def _collected(data: bytes) -> Collected:
-    """A copy as it was sent, where what happened to it on its way can be undone (section 10.3)."""
+def _collected(data: bytes) -> tuple[Collected, bool]:
+    """A copy as it was sent, where what happened to it on its way can be undone (section 10.3), and whether that is a
+    guess."""
     collected = Collected(data)
     if collected.begins_as_a_stream:
-        return collected
+        return collected, False
     # Here, because it imports NumPy.
-    from robuststream.container.transfer import as_sent
+    from robuststream.container.transfer import undone
 
-    return Collected(as_sent(data))
+    moved = undone(data)
+    return (collected, False) if moved is None else (Collected(moved[0]), moved[1].guessed)
 
 
 def _of_one_stream(files: list[Collected]) -> tuple[list[Collected], bytes]:

@@ -131,12 +131,6 @@ def undone(data: bytes) -> tuple[bytes, Transfer] | None:
     return data, Transfer(found[0].kind, message, found[-1].undoable, guessed, found[0].code)
 
 
-def as_sent(data: bytes) -> bytes:
-    """The bytes with all transfers undone that can be; those that came where nothing happened to them."""
-    found = undone(data)
-    return data if found is None else found[0]
-
-
 def _diagnose(data: bytes, depth: int) -> Transfer | None:
     head = data[:HEAD]
     if _has_header(head):
