@@ -11,7 +11,7 @@ demo: $(VENV)/installed
 	$(BIN)/robuststream demo
 
 test: $(VENV)/installed-dev lint kaitai
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n auto --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

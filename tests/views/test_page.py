@@ -149,6 +149,7 @@ class TestInChromium:
 
     def test_keys_move_between_tiles_and_packets(self, opened: tuple[Page, bytes]) -> None:
         page, _ = opened
+        page.click("[data-tile='2']")
         page.click("#about")
         page.press("Tab", "Tab")  # past the box that shows and hides the tiles
         assert page.run("document.activeElement.ariaLabel").startswith("Tile 2:")
