@@ -14,6 +14,7 @@ from robuststream.container.borrowing import Loan, lend
 from robuststream.container.collect import Collected, Found, likely
 from robuststream.container.correction import Corrected
 from robuststream.container.packets import Buffer, Kind, is_critical
+from robuststream.container.parity import MIN_SYMBOL
 from robuststream.container.proof import HeaderSource
 from robuststream.container.remains import Search
 from robuststream.container.restoring import Restoration, restore_alone
@@ -65,8 +66,9 @@ def choose(collected: Collected, lender: Stream | None = None, parity: bool = Fa
             agreed = any(copy.packet.payload == payload for copy in corrected[1:])
             return Choice(payload, HeaderSource.AGREED if agreed else HeaderSource.CORRECTED, tuple(corrected))
     error = refusal(collected)
-    # Damaged PARITY packets would lie in gaps.
-    parity = parity and bool(collected.intact[Kind.PARITY] or collected.gaps)
+    # A damaged PARITY packet lies in a gap that has room for a symbol.
+    room = any(gap.end - gap.start > MIN_SYMBOL for gap in collected.gaps)
+    parity = parity and (room or collected.intact[Kind.PARITY] > 0)
     if ids and (parity or lender is not None):
         collected.choose(ids[0])
         restoration = restore_alone(collected) if parity else None
