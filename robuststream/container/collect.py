@@ -48,9 +48,7 @@ class Found:
     counts: Counter[int] = field(default_factory=Counter)
 
     def has(self, kind: int, number: int) -> bool:
-        """Whether there is a packet of this name; HEADER and INDEX have no number."""
-        if kind == Kind.HEADER:
-            return bool(self.headers)
+        """Whether there is a packet of this name, which no second one replaces; an INDEX has no number."""
         if kind == Kind.INDEX:
             return self.index is not None
         return number in self._places().get(kind, ())

@@ -118,12 +118,11 @@ class Judge:
     def _tell_damage(self) -> None:
         for (kind, number), damaged in self._left.damaged.items():
             if kind == Kind.TILE:
-                if number not in self._tiles:
-                    salvage, candidates = self._salvaged.get(number), self._left.candidates.get(number, ())
-                    cut = damaged.payload_end + layout.PAYLOAD_CRC_BYTES > len(self._data)
-                    what = "the file ends inside the tile" if cut else "a CRC fails"
-                    what += kept(salvage, self._header) + guess(candidates)
-                    self._add_damaged(Rule.TILE_CRC, what, damaged, number)
+                salvage, candidates = self._salvaged.get(number), self._left.candidates.get(number, ())
+                cut = damaged.payload_end + layout.PAYLOAD_CRC_BYTES > len(self._data)
+                what = "the file ends inside the tile" if cut else "a CRC fails"
+                what += kept(salvage, self._header) + guess(candidates)
+                self._add_damaged(Rule.TILE_CRC, what, damaged, number)
             elif kind != Kind.HEADER or damaged.payload_end <= len(self._data):
                 self._add_damaged(Rule.PACKET_CRC, f"a damaged {kind_name(kind)} packet", damaged)
 

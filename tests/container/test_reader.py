@@ -662,3 +662,19 @@ def test_many_streams_are_found_in_linear_time():
     """Each costs a scan only when it is asked for."""
     data = b"".join(packet(Kind.HEADER, n.to_bytes(4, "big"), 0, PACKETS[0].payload) for n in range(3000))
     assert read_stream(data, number=2999).stream_id == (2999).to_bytes(4, "big")
+
+
+def test_a_lender_is_no_help_to_what_is_no_stream():
+    """Not one packet is intact: that is said, whoever would lend a header."""
+    with pytest.raises(NotARobustStream):
+        read_stream(packet(Kind.TILE, IDENTITY, 0, b"xxxx")[:-4] + b"yyyy", read_stream(DATA))
+
+
+def test_a_header_put_right_before_a_tile_that_breaks_the_rules_is_a_gap():
+    place = next(n for n, item in enumerate(PACKETS) if item.kind == Kind.TILE)
+    pieces = list(PIECES)
+    pieces[place] = bytearray(packet(Kind.TILE, IDENTITY, 0, b"no tile"))
+    pieces[place][9] ^= 1  # in its packet header
+    stream = read_damaged(b"".join(pieces))
+    assert (stream.candidates, set(stream.tiles)) == ({}, {1, 2, 3})
+    assert rules(stream) == {Rule.GAP, Rule.TILE_MISSING}

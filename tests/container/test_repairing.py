@@ -321,3 +321,29 @@ def test_a_guess_is_not_written_as_though_it_had_been_read():
             assert not restored.whole
     crlf = PLAIN.replace(b"\n", b"\r\n")
     assert restore([crlf]).data == PLAIN
+
+
+def test_a_header_of_flipped_bits_that_nothing_proves_stays_as_it_was_found():
+    """A tile is gone, so the stream id says nothing; a decode reads the file as before."""
+    tile = next(item for item in packets(PLAIN) if (item.kind, item.number) == (Kind.TILE, 2))
+    hurt = hurt_each(PLAIN, Kind.HEADER, 30, 1)
+    hurt = hurt[: tile.offset] + hurt[tile.offset + tile.size :]
+    restored = restore([hurt])
+    assert (restored.data, restored.whole) == (hurt, False)
+    assert {"HEADER 0", "TILE 2"} <= set(restored.missing)
+
+
+def test_copies_lend_each_other_a_header():
+    """The one of most packets has none; what the other has of it stands first and last then."""
+    whole = packets(PLAIN)
+    pieces = [PLAIN[item.offset : item.offset + item.size] for item in whole]
+    bare = b"".join(piece for piece, item in zip(pieces, whole, strict=True) if item.kind != Kind.HEADER)
+    gone = b"".join(
+        piece
+        for piece, item in zip(pieces, whole, strict=True)
+        if item.kind != Kind.HEADER and (item.kind, item.number) != (Kind.TILE, 5)
+    )
+    few = pieces[0] + pieces[-2]
+    assert restore([few, bare]).data == PLAIN
+    stream = read_stream(restore([pieces[0], gone]).data)
+    assert stream.tiles.keys() == {0, 1, 2, 3, 4}
