@@ -19,7 +19,6 @@ from robuststream.kernels import kernel
 #: Bytes whose packets are searched for at once.
 BLOCK = 1 << 20
 
-_Ints = npt.NDArray[np.int64]
 _Words = npt.NDArray[np.uint32]
 
 

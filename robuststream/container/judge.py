@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from robuststream.container import layout
 from robuststream.container.choosing import Choice
@@ -66,8 +66,8 @@ class Judge:
         self._findings = Findings()
         self._named: list[tuple[int, int]] = []  # bytes of damaged packets that have a finding
 
-    def report(self, proof: Proof) -> StreamReport:
-        """All findings, and a state for each tile."""
+    def report(self, proof: Proof, unproven: Collection[int]) -> StreamReport:
+        """All findings, and a state for each tile; `unproven` are what the proof says of the tiles that stand here."""
         self._check_header()
         self._check_tiles()
         self._tell_damage()
@@ -75,7 +75,7 @@ class Judge:
         self._check_repeats()
         self._check_gaps()
         self._check_others()
-        self._check_identity(proof)
+        self._check_identity(proof, unproven)
         reports, missing = self._tile_reports()
         self._check_parity()
         if not self._findings.kept:
@@ -162,10 +162,10 @@ class Judge:
                 self._add(Rule.DUPLICATE, f"a second {kind_name(packet.kind)} packet of this number", packet)
         self._findings.left_out += self._found.repeated_more
 
-    def _check_identity(self, proof: Proof) -> None:
+    def _check_identity(self, proof: Proof, unproven: Collection[int]) -> None:
         """With all tiles at hand the stream id shows whether header and tiles belong together."""
         whole = len(self._tiles) == self._header.tiles
-        if whole and proof.source is not HeaderSource.BORROWED and proof.unproven(self._tiles):
+        if whole and proof.source is not HeaderSource.BORROWED and unproven:
             what = "header and tiles hash to another stream id: not all belong together"
             self._findings.add(Rule.STREAM_ID, what)
 

@@ -7,7 +7,7 @@ parity gives back; *judge* what is proven, what is wrong, and where.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from robuststream.container.judge import Judge, join_metadata
 from robuststream.container.leftovers import salvage, sort_out
 from robuststream.container.packets import Buffer, Header, Kind, Packet, Tile
 from robuststream.container.proof import HeaderSource, Proof
+from robuststream.container.remains import Remains
 from robuststream.container.report import Finding, Rule
 from robuststream.container.restoring import restored
 from robuststream.container.stream import Stream
@@ -124,7 +125,7 @@ def _read(collected: Collected, lender: Stream | None, parity: bool) -> Stream:
     remains = list(remains_of(collected, header.tiles))
     left = sort_out(data, found, header, identity, remains, choice.corrected)
     tiles = parse_tiles(header, identity, found)
-    given = _from_parity(choice, Copy(collected, remains), identity, header, found) if parity else {}
+    given = _from_parity(choice, collected, remains, header) if parity else {}
     salvaged = salvage(data, header, identity, left, whole=tiles)
     proof = Proof(
         identity=identity,
@@ -134,7 +135,9 @@ def _read(collected: Collected, lender: Stream | None, parity: bool) -> Stream:
         header_conflict=any(packet.payload != choice.payload for packet in found.headers),
         tile_conflicts=frozenset(found.conflicts),
     )
-    report = Judge(collected, choice, header, left, tiles, salvaged).report(proof)
+    # With all tiles at hand every word is hashed for this: once.
+    unproven = proof.unproven(tiles)
+    report = Judge(collected, choice, header, left, tiles, salvaged).report(proof, unproven)
 
     added = _tiles_of(given, header, identity, tiles)
     every = {**tiles, **added}
@@ -146,7 +149,7 @@ def _read(collected: Collected, lender: Stream | None, parity: bool) -> Stream:
         candidates={index: item for index, item in left.candidates.items() if index not in added},
         salvaged={index: item for index, item in salvaged.items() if index not in added},
         restored=added.keys(),
-        unproven=proof.unproven(every),
+        unproven=proof.unproven(every) if added else unproven,
         proof=proof,
         metadata=join_metadata(_notes(given, found, identity))[0],
         report=report,
@@ -170,14 +173,17 @@ def parse_tiles(header: Header, identity: bytes, found: Found) -> dict[int, Tile
 # --- Parity ---------------------------------------------------------------------------------------------------------
 
 
-def _from_parity(choice: Choice, copy: Copy, identity: bytes, header: Header, found: Found) -> Mapping[Key, Buffer]:
+def _from_parity(
+    choice: Choice, collected: Collected, remains: Sequence[Remains], header: Header
+) -> Mapping[Key, Buffer]:
     """The packets that parity gives back, where some are wanting."""
-    restoration = choice.restoration
+    restoration, found = choice.restoration, collected.found
     if restoration is None:
         wanting = _lacks(found.tiles, header.tiles) or _lacks(found.notes, header.metadata_packets)
         if not header.parity or not wanting:
             return {}
-        restoration = restored(copy, identity)
+        # Made only here: it holds a place and a view for every packet.
+        restoration = restored(Copy(collected, remains), collected.identity)
         if restoration is None:
             return {}
     own = restoration.header

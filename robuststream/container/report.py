@@ -39,8 +39,6 @@ class Rule(str, Enum):
     TRANSFER = "ROBS-TRANSFER"
 
 
-#: The header or a tile may be another's: nothing decoded from them is proven.
-IDENTITY_RULES = (Rule.STREAM_ID, Rule.TILE_CONFLICT, Rule.HEADER_CONFLICT)
 #: Found by decoding: the bytes are those that were written, and the decoder does not trust what they say.
 DECODING_RULES = (Rule.DESYNC, Rule.ENTROPY)
 
