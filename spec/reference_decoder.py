@@ -457,13 +457,36 @@ class Rans:
 
 
 @dataclass(frozen=True)
+class Format:
+    """§14: units of 2^-fraction, saturated at +-limit."""
+
+    fraction: int
+    limit: int
+
+    def of(self, x: np.ndarray, fraction: int) -> np.ndarray:
+        """Integers in units of 2^-fraction in this format: §14, round."""
+        bits = fraction - self.fraction
+        return self.sat(rounded(x, bits) if bits > 0 else x << -bits)
+
+    def sat(self, x: np.ndarray) -> np.ndarray:
+        return x.clip(-self.limit, self.limit)
+
+
+OUTSIDE = Format(12, LIMIT)
+LIMITS = {16: 32639, 24: 8355711}
+
+
+@dataclass(frozen=True)
 class Layer:
-    """A layer of model §3. `inputs`: how many layers back each input was computed."""
+    """A layer of model §3. `inputs`: how many layers back each input was computed. In exact networks `known` are the
+    formats of its inputs, `format` that of its output."""
 
     operation: str
     attributes: dict[str, Any]
     inputs: list[int]
     tensors: dict[str, np.ndarray]
+    known: list[Format]
+    format: Format
 
 
 def _sums(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -497,9 +520,22 @@ def conv_transpose2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, t: int
     return total[:, p : total.shape[1] - p, p : total.shape[2] - p] + bias[:, None, None]
 
 
-def rounded(total: np.ndarray, bits: int) -> np.ndarray:
-    """floor(total * 2^-bits + 1/2)."""
-    return total if bits == 0 else (total + (1 << bits - 1)) >> bits
+def depthwise_conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, t: int, p: int) -> np.ndarray:
+    """Channel by channel a conv2d."""
+    return np.concatenate([conv2d(x[c : c + 1], weight[c : c + 1], bias[c : c + 1], t, p) for c in range(len(x))])
+
+
+def rounded(total: np.ndarray, bits: int | np.ndarray) -> np.ndarray:
+    """floor(total * 2^-bits + 1/2), bits >= 1."""
+    return (total + (1 << bits - 1)) >> bits
+
+
+SUMS = {"conv2d": conv2d, "conv_transpose2d": conv_transpose2d, "depthwise_conv2d": depthwise_conv2d}
+
+
+def shifts(layer: Layer) -> np.ndarray:
+    """Of each output channel, (channels, 1, 1)."""
+    return layer.tensors["shift"].astype(np.int64)[:, None, None]
 
 
 def apply(layer: Layer, inputs: list[np.ndarray]) -> np.ndarray:
@@ -507,18 +543,24 @@ def apply(layer: Layer, inputs: list[np.ndarray]) -> np.ndarray:
     x, attributes, tensors = inputs[0], layer.attributes, layer.tensors
     exact = x.dtype == np.int64
     match layer.operation:
-        case "conv2d" | "conv_transpose2d":
+        case "conv2d" | "conv_transpose2d" | "depthwise_conv2d":
             weight, bias = tensors["weight"].astype(x.dtype), tensors["bias"].astype(x.dtype)
             sizes = (attributes[key] for key in ("stride", "padding", "output_padding") if key in attributes)
-            total = (conv2d if layer.operation == "conv2d" else conv_transpose2d)(x, weight, bias, *sizes)
-            return sat(rounded(total, attributes["fraction_bits"])) if exact else total
+            total = SUMS[layer.operation](x, weight, bias, *sizes)
+            return layer.format.sat(rounded(total, shifts(layer))) if exact else total
+        case "round":
+            return layer.format.of(x, layer.known[0].fraction)
         case "relu":
             return np.maximum(x, 0)
         case "leaky_relu":
             slope = float(attributes["slope"])
             return np.where(x >= 0, x, rounded(x * int(slope * 65536 + 0.5), 16) if exact else x * slope)
         case "add":
-            return sat(x + inputs[1]) if exact else x + inputs[1]
+            if not exact:
+                return x + inputs[1]
+            fraction = max(format.fraction for format in layer.known)
+            aligned = [value << fraction - format.fraction for value, format in zip(inputs, layer.known, strict=True)]
+            return layer.format.of(aligned[0] + aligned[1], fraction)
         case "mul":
             return x * inputs[1]
         case "sigmoid":
@@ -531,24 +573,31 @@ def apply(layer: Layer, inputs: list[np.ndarray]) -> np.ndarray:
             channels, rows, columns = x.shape
             x = x.reshape(channels // t**2, t, t, rows, columns)
             return x.transpose(0, 3, 1, 4, 2).reshape(channels // t**2, t * rows, t * columns)
+        case "pixel_unshuffle":
+            t = attributes["factor"]
+            channels, rows, columns = x.shape
+            x = x.reshape(channels, rows // t, t, columns // t, t)
+            return x.transpose(0, 2, 4, 1, 3).reshape(channels * t**2, rows // t, columns // t)
         case "slice":
             return x[attributes["first"] : attributes["first"] + attributes["channels"]]
         case _:  # cat
-            return np.concatenate(inputs)
+            pairs = zip(inputs, layer.known, strict=True)
+            return np.concatenate([layer.format.of(value, f.fraction) if exact else value for value, f in pairs])
 
 
 def run(network: list[Layer], x: np.ndarray) -> np.ndarray:
     """A network of (channels, rows, columns)."""
-    values = [sat(x) if x.dtype == np.int64 else x]  # §14: every element of a network's input is saturated
+    exact = x.dtype == np.int64
+    values = [OUTSIDE.sat(x) if exact else x]  # §14: every element of a network's input is saturated
     for layer in network:
         values.append(apply(layer, [values[-back] for back in layer.inputs]))
-    return values[-1]
+    return OUTSIDE.of(values[-1], network[-1].format.fraction) if exact else values[-1]
 
 
 # --- model.md: frozen models ----------------------------------------------------------------------------------------
 
-TYPES = {"F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8")}
-TENSORS = {"conv2d": ["bias", "weight"], "conv_transpose2d": ["bias", "weight"], "gdn": ["beta", "gamma"]}  # model §3
+TYPES = {"F32": np.dtype("<f4"), "I16": np.dtype("<i2"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8")}
+TENSORS = {"gdn": ["beta", "gamma"], **{operation: ["bias", "weight"] for operation in SUMS}}  # model §3
 GROUP_KEYS = ("channels", "chunks", "context", "takes")
 
 
@@ -610,18 +659,36 @@ class Model:
 
     def _network(self, name: str, listed: list[dict[str, Any]]) -> list[Layer]:
         """model §3. A layer's tensors are NETWORK.NUMBER.TENSOR in the file."""
-        layers = []
+        layers: list[Layer] = []
+        exact = name not in ("g_a", "g_s", "h_a")
+        formats = [OUTSIDE]
         for number, entry in enumerate(listed):
-            operation, attributes = entry["operation"], entry["attributes"]
-            tensors = {tensor: self.tensors[f"{name}.{number}.{tensor}"] for tensor in TENSORS.get(operation, [])}
-            layers.append(Layer(operation, attributes, entry.get("inputs", [1]), tensors))
-            if "fraction_bits" in attributes:
-                # §14, bound: 2^24 * (sum of |w|) + |bias| < 2^53 for each output channel.
-                weight = np.abs(tensors["weight"].astype(np.int64))
-                sums = weight.sum(axis=(1, 2, 3) if operation == "conv2d" else (0, 2, 3)).tolist()
-                for total, bias in zip(sums, tensors["bias"].tolist(), strict=True):
-                    need(LIMIT * total + abs(bias) < 1 << 53, f"{name}.{number} breaks the bound of §14")
+            operation, attributes, inputs = entry["operation"], entry["attributes"], entry.get("inputs", [1])
+            names = TENSORS.get(operation, []) + (["shift"] if exact and operation in SUMS else [])
+            tensors = {tensor: self.tensors[f"{name}.{number}.{tensor}"] for tensor in names}
+            known = [formats[-back] for back in inputs]
+            format = known[0]
+            if "fraction" in attributes:
+                format = Format(attributes["fraction"], LIMITS[attributes["bits"]])
+            layers.append(Layer(operation, attributes, inputs, tensors, known, format))
+            formats.append(format)
+            if "shift" in tensors:
+                self._check_bounds(layers[-1], f"{name}.{number}")
         return layers
+
+    def _check_bounds(self, layer: Layer, where: str) -> None:
+        """§14, bounds."""
+        limit = layer.known[0].limit
+        need(limit in LIMITS.values(), f"{where} takes values that were not rounded (§14)")
+        weight = layer.tensors["weight"].astype(np.int64)
+        axes = (0, 2, 3) if layer.operation == "conv_transpose2d" else (1, 2, 3)
+        need(np.abs(weight).max() <= 8127, f"{where} has weights beyond 8127 (§14)")
+        for total, bias in zip(np.abs(weight).sum(axis=axes).tolist(), layer.tensors["bias"].tolist(), strict=True):
+            need(limit * total + abs(bias) < 1 << 52, f"{where} breaks the bound of §14")
+        low = ((weight + 64) & 127) - 64
+        for limb in (low, (weight - low) >> 7):
+            need(np.abs(limb).sum(axis=axes).max() * 128 < 1 << 31, f"{where} breaks the bound of limbs (§14)")
+        need(shifts(layer).min() >= 1, f"{where} has shifts below 1 (§14)")
 
     def _digest(self, names: list[str], head: dict[str, Any], others: list[str]) -> bytes:
         """model §6: SHA-256 over the head as canonical JSON, then the tensors, sorted by name."""
@@ -663,7 +730,7 @@ def inputs(layers: list[Layer]) -> int:
     """model §3: the network's input has as many channels as its first layer with tensors takes."""
     layer = next(layer for layer in layers if layer.tensors)
     matrix = layer.tensors["gamma" if layer.operation == "gdn" else "weight"]
-    return matrix.shape[0 if layer.operation == "conv_transpose2d" else 1]
+    return matrix.shape[0 if layer.operation in ("conv_transpose2d", "depthwise_conv2d") else 1]
 
 
 def scale(layers: list[Layer]) -> int:
@@ -671,7 +738,8 @@ def scale(layers: list[Layer]) -> int:
     values = [Fraction(1)]
     for layer in layers:
         by = Fraction(layer.attributes.get("stride", layer.attributes.get("factor", 1)))
-        values.append(values[-layer.inputs[0]] * (1 / by if layer.operation == "conv2d" else by))
+        down = layer.operation in ("conv2d", "depthwise_conv2d", "pixel_unshuffle")
+        values.append(values[-layer.inputs[0]] * (1 / by if down else by))
     need(values[-1].denominator == 1, "g_s or h_s does not scale up (model §4)")
     return values[-1].numerator
 
@@ -744,7 +812,7 @@ def _code_group(model: Model, quality: int, k: int, known: np.ndarray, symbols: 
     if group["context"] == "none":
         values = run(network, known) if network else known
         return _code(model, quality, group, values, symbols)
-    (prediction,) = model.networks[f"y{k}.context_prediction"]
+    _, prediction = model.networks[f"y{k}.context_prediction"]  # behind a `round`, which `_context_at` sees to
     for number, places in enumerate(
         _steps(group["context"], len(prediction.tensors["weight"][0, 0]) // 2, *known.shape[1:])
     ):
@@ -776,13 +844,13 @@ def _context_at(model: Model, quality: int, layer: Layer, y_hat: np.ndarray, pla
     """`context_prediction` of the group's y_hat, only at some places: (channels, 1, places)."""
     weight, (rows, columns) = layer.tensors["weight"].astype(np.int64), places.T
     side = weight.shape[2]
-    padded = np.pad(y_hat, ((0, 0), (side // 2, side // 2), (side // 2, side // 2)))
+    padded = np.pad(layer.known[0].of(y_hat, 12), ((0, 0), (side // 2, side // 2), (side // 2, side // 2)))
     total = np.zeros((len(weight), 1, len(rows)), np.int64) + layer.tensors["bias"][:, None, None]
     for a in range(side):
         for b in range(side):
             if weight[:, :, a, b].any():  # most are hidden by the mask
                 total += _sums(weight[:, :, a, b], padded[:, None, rows + a, columns + b])
-    context = sat(rounded(total, layer.attributes["fraction_bits"]))
+    context = OUTSIDE.of(layer.format.sat(rounded(total, shifts(layer))), layer.format.fraction)
     if model.gains is not None and model.tensors["context_bias"].size:  # §15.5
         context = sat(context + model.tensors["context_bias"][quality].astype(np.int64)[:, None, None])
     return context

@@ -65,7 +65,8 @@ def freeze(
     print(f"  synthesis  {model.synthesis_digest.hex()}")
     print(f"  bytes      {len(data)}")
     for network, bounds in model.bounds.items():
-        print(f"  {network}: sums below 2^{max(bound.bits for bound in bounds):.2f} of 2^53")
+        print(f"  {network}: sums below 2^{max(bound.bits for bound in bounds):.2f} of 2^52")
         for bound in bounds if verbose else ():
-            print(f"    layer {bound.layer}: sums below 2^{bound.bits:.2f}, weights at 2^-{bound.fraction_bits}")
+            least, most = bound.shifts
+            print(f"    layer {bound.layer}: sums below 2^{bound.bits:.2f}, shifted by {least} to {most} bits")
     return FINE

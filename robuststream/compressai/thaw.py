@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robuststream.errors import UnsupportedModel
 from robuststream.model.frozen import Model
 from robuststream.model.parts import CONTEXT_MODEL, FACTORIZED, SCALE_HYPERPRIOR
 from robuststream.model.tables import scale_table
-from robuststream.networks.fixedpoint import FRACTION_BITS, ONE
+from robuststream.networks.fixedpoint import ONE
 from robuststream.networks.graph import Layer, Network
+from robuststream.networks.narrowing import in_real_numbers
 
 
 def thaw(model: Model) -> nn.Module:
@@ -43,7 +44,8 @@ def thaw(model: Model) -> nn.Module:
     with torch.device("cpu"):
         net: Any = architecture(_hidden_channels(networks["g_a"]), model.channels).float()
     for name, network in networks.items():
-        layers = [layer for layer in network.layers if layer.operation != "abs"]
+        real = in_real_numbers(network)
+        layers = [layer for layer in real.layers if layer.operation not in ("abs", "round")]
         for layer, module in zip(layers, getattr(net, name), strict=True):
             _fill(module, layer)
     _fill_tables(net, model)
@@ -63,10 +65,8 @@ def _fill(module: Any, layer: Layer) -> None:
         module.beta.copy_(module.beta_reparam.init(layer.tensors["beta"]))
         module.gamma.copy_(module.gamma_reparam.init(layer.tensors["gamma"]))
     elif "weight" in layer.tensors:
-        bits = layer.integer("fraction_bits") if "fraction_bits" in layer.attributes else None
-        for name, exponent in (("weight", bits), ("bias", None if bits is None else bits + FRACTION_BITS)):
-            values: Tensor = layer.tensors[name]
-            getattr(module, name).copy_(values if exponent is None else values.double() * 2.0**-exponent)
+        for name, values in layer.tensors.items():
+            getattr(module, name).copy_(values)
 
 
 @torch.no_grad()

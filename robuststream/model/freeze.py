@@ -29,8 +29,9 @@ from robuststream.model.parts import (
     group_network,
 )
 from robuststream.model.tables import EntropyModels
-from robuststream.networks.fixedpoint import check_finite, freeze_exact
+from robuststream.networks.fixedpoint import check_finite
 from robuststream.networks.graph import Layer, Network
+from robuststream.networks.narrowing import freeze_exact
 from robuststream.networks.native import LiveNetwork
 from robuststream.networks.trace import trace
 

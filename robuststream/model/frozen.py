@@ -262,7 +262,7 @@ class PriorMaker:
             return Parallel(gaussian)
         name, order = group_network(number, CONTEXT_PREDICTION), ORDERS[group.context]
         pointwise, taps = gathered(parts.network(name), order)
-        reach = parts.network(name).layers[0].tensors["weight"].shape[2] // 2
+        reach = parts.network(name).layers[-1].tensors["weight"].shape[2] // 2
         bias = gain.context_bias if gain is not None and len(gain.context_bias) else None
         prediction = self._runner(name, pointwise)
         channels = group.channels, pointwise.channels[1]

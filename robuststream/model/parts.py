@@ -14,8 +14,9 @@ from torch import Tensor
 from robuststream.entropy.tables import CdfTables
 from robuststream.errors import UnsupportedModel
 from robuststream.model.file import FORMAT
+from robuststream.networks.checks import network_from_description
 from robuststream.networks.fixedpoint import LIMIT
-from robuststream.networks.graph import Network, network_from_description
+from robuststream.networks.graph import Network
 from robuststream.networks.native import LiveNetwork
 from robuststream.priors.channel_groups import NO_CONTEXT, ORDERS, Group, groups_from_description
 from robuststream.priors.context import prediction_problem
@@ -145,7 +146,7 @@ def _digest(head: Mapping[str, Any], networks: list[Network | LiveNetwork], tens
     named = dict(tensors)
     for network in networks:
         named |= network.named_tensors()
-    kinds = {torch.float32: "<f4", torch.int32: "<i4", torch.int64: "<i8"}
+    kinds = {torch.float32: "<f4", torch.int16: "<i2", torch.int32: "<i4", torch.int64: "<i8"}
     for name, tensor in sorted(named.items()):
         kind = kinds[tensor.dtype]
         digest.update(f"\n{name} {kind} {'x'.join(map(str, tensor.shape))}\n".encode())

@@ -1,37 +1,50 @@
-"""The integers that exact networks compute with, and the bound that proves them exact (spec/format.md, section 14).
+"""The integers that exact networks compute with, and the bounds that prove them exact (spec/format.md, section 14).
 
-Activations are integers at scale 2^-12, weights at 2^-f. As long as every sum of products stays below 2^53, float64
-holds each partial sum exactly, in whatever order a kernel adds: no rounding ever happens, so nothing can differ.
+A value is a tensor of integers in a format: units of 2^-fraction, and few enough bits that int8 units can multiply them
+piece by piece. Whatever a machine multiplies with, the sums are these integers: nothing is ever rounded but where this
+arithmetic says so.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from robuststream.errors import UnsupportedModel
-from robuststream.networks.graph import OPERATIONS, Layer, Network
+from robuststream.networks.graph import FORMAT, Layer, Network
 
-#: Activations, means and medians are integers at this many fraction bits ...
+#: Between networks all values (latents, means, scales, medians) are integers at this many fraction bits ...
 FRACTION_BITS = 12
 ONE = 1 << FRACTION_BITS
 #: ... and saturate here.
 LIMIT = 1 << 24
-MAX_WEIGHT_BITS = 20
-EXACT_BITS = 53
+#: A whole sum of products stays below 2^52: so half a unit can be added to it in float64 as well.
+SUM_BITS = 52
 SLOPE_BITS = 16
+#: Weights are two limbs to base 128, each from -64 to 63. So narrow, because kernels without VNNI add products of 8
+#: bits in pairs, in 16 bits, and saturate in silence: 2 x 255 x 64 is the most that fits.
+WEIGHT_LIMIT = 63 * 128 + 63
+#: Values are limbs to base 256, each from -128 to 127: two of them, or three.
+LIMITS = {16: 127 * 256 + 127, 24: 127 * 65536 + 127 * 256 + 127}
+
+
+@dataclass(frozen=True)
+class Format:
+    """What the integers of a value mean: units of 2^-fraction, saturated at +-limit."""
+
+    fraction: int
+    limit: int
+
+
+#: Of what goes into a network and comes out of one.
+OUTSIDE = Format(FRACTION_BITS, LIMIT)
 
 
 def saturate(x: Tensor) -> Tensor:
     return x.clamp(-LIMIT, LIMIT)
-
-
-def rescale(x: Tensor, bits: int) -> Tensor:
-    """floor(x * 2^-bits + 1/2) of float64 integers, then saturation."""
-    return saturate(torch.floor(x * 2.0**-bits + 0.5))
 
 
 def slope_integer(slope: str) -> int:
@@ -39,7 +52,7 @@ def slope_integer(slope: str) -> int:
     return int(float(slope) * (1 << SLOPE_BITS) + 0.5)
 
 
-def quantise(x: Tensor, bits: int) -> Tensor:
+def quantise(x: Tensor, bits: int | Tensor) -> Tensor:
     """float32 to int64 at scale 2^-bits, halves upward: floor(x * 2^bits + 1/2). The caller has checked the values."""
     return torch.floor(x.double() * 2.0**bits + 0.5).to(torch.int64)
 
@@ -65,75 +78,80 @@ def check_finite(name: str, x: Tensor) -> None:
         raise UnsupportedModel(f"{name}: {len(wrong)} of {x.numel()} values are not finite ({values})")
 
 
+def formats(network: Network) -> list[Format]:
+    """Of the network's input, and then of each layer's output."""
+    known = [OUTSIDE]
+    for number, layer in enumerate(network.layers):
+        if layer.attributes.keys() >= FORMAT:
+            known.append(Format(layer.integer("fraction"), LIMITS[layer.integer("bits")]))
+        else:
+            known.append(known[number + 1 - layer.inputs[0]])
+    return known
+
+
 @dataclass(frozen=True)
 class LayerBound:
-    """Proof for one layer: no partial sum reaches 2^bits, and bits <= 53. `fraction_bits` is f."""
+    """Proof for one layer: no sum of products reaches 2^bits, and bits <= 52. `shifts`: the least and the largest."""
 
     layer: int
     bits: float
-    fraction_bits: int
+    shifts: tuple[int, int]
 
 
-def output_bound(layer: Layer) -> int:
-    """max over output channels of sum|w| * 2^24 + |b|, the largest value any partial sum can take.
+def prove(network: Network) -> list[LayerBound]:
+    """The bounds of every layer with weights: asked once for each model that is loaded or frozen.
+
+    Raises:
+        UnsupportedModel: a layer whose sums could leave the exact range, or whose values do not come in limbs.
+    """
+    bounds = []
+    known = formats(network)
+    for number, layer in enumerate(network.layers):
+        if "weight" not in layer.tensors:
+            continue
+        where = f"network {network.name}, layer {number}"
+        limit = known[number + 1 - layer.inputs[0]].limit
+        if limit not in LIMITS.values():
+            wanted = " or ".join(map(str, LIMITS))
+            raise UnsupportedModel(f"{where}: takes values that were not rounded to {wanted} bits")
+        bounds.append(_prove_layer(where, number, layer, limit))
+    return bounds
+
+
+def _prove_layer(where: str, number: int, layer: Layer, limit: int) -> LayerBound:
+    weight = layer.tensors["weight"].to(torch.int64)
+    if int(weight.abs().max()) > WEIGHT_LIMIT:
+        raise UnsupportedModel(f"{where}: a weight is beyond {WEIGHT_LIMIT}")
+    bound = output_bound(layer, limit)
+    if bound >= 1 << SUM_BITS:
+        raise UnsupportedModel(f"{where}: sums could reach {bound}, beyond 2^{SUM_BITS}: not exact")
+    for limb in weight_limbs(weight):
+        if int(_sums(layer, limb.to(torch.int64).abs()).max()) * 128 >= 1 << 31:
+            raise UnsupportedModel(f"{where}: sums of limbs could leave 32 bits: not exact")
+    shift = layer.tensors["shift"]
+    return LayerBound(number, math.log2(max(bound, 1)), (int(shift.min()), int(shift.max())))
+
+
+def output_bound(layer: Layer, limit: int) -> int:
+    """max over output channels of sum|w| * limit + |b|, the largest value any partial sum can take.
 
     A transposed convolution's sum runs over all inputs and the whole kernel, though a single output pixel meets only a
     part of it: simpler, and still a bound.
     """
-    weight = layer.tensors["weight"].to(torch.int64)
+    totals: list[int] = _sums(layer, layer.tensors["weight"].to(torch.int64).abs()).tolist()
+    # Python's integers: no hostile bias can make the bound itself overflow.
+    biases: list[int] = layer.tensors["bias"].tolist()
+    return max(total * limit + abs(bias) for total, bias in zip(totals, biases, strict=True))
+
+
+def _sums(layer: Layer, weight: Tensor) -> Tensor:
+    """Over all that an output channel is summed over."""
     axis = 1 if layer.operation == "conv_transpose2d" else 0
-    sums = weight.abs().sum(dim=[d for d in range(4) if d != axis])
-    # Python's integers: no hostile weight can make the bound itself overflow.
-    biases = layer.tensors["bias"].tolist()
-    return max(int(total) * LIMIT + abs(int(bias)) for total, bias in zip(sums.tolist(), biases, strict=True))
+    return weight.sum(dim=[d for d in range(4) if d != axis])
 
 
-def freeze_exact(network: Network) -> Network:
-    """The network with integer weights: for each layer the largest f <= 20 whose bound stays below 2^53.
-
-    Raises:
-        UnsupportedModel: no f keeps a layer exact, or an operation has no exact form.
-    """
-    return Network(network.name, [_freeze_layer(network.name, n, layer) for n, layer in enumerate(network.layers)])
-
-
-def _freeze_layer(name: str, number: int, layer: Layer) -> Layer:
-    where = f"network {name}, layer {number} ({layer.operation})"
-    if not OPERATIONS[layer.operation].exact:
-        raise UnsupportedModel(f"{where}: has no exact form among entropy parameters")
-    if not layer.tensors:
-        return layer
-    for bits in range(MAX_WEIGHT_BITS, -1, -1):
-        # Weights too large for their type would wrap: the bound below must not be computed from such.
-        if float(layer.tensors["weight"].abs().max()) * 2.0**bits >= 2**31 - 1:
-            continue
-        if float(layer.tensors["bias"].abs().max()) * 2.0 ** (bits + FRACTION_BITS) >= 2**EXACT_BITS:
-            continue
-        weight = quantise(layer.tensors["weight"], bits).to(torch.int32)
-        bias = quantise(layer.tensors["bias"], bits + FRACTION_BITS)
-        attributes = {**layer.attributes, "fraction_bits": bits}
-        frozen = replace(layer, attributes=attributes, tensors={"weight": weight, "bias": bias})
-        if output_bound(frozen) < 1 << EXACT_BITS:
-            return frozen
-    raise UnsupportedModel(f"{where}: its weights are too large for exact arithmetic")
-
-
-def prove(network: Network) -> list[LayerBound]:
-    """The bound of every layer with weights; run again whenever a model is loaded.
-
-    Raises:
-        UnsupportedModel: a layer whose sums could leave the exact range.
-    """
-    bounds = []
-    for number, layer in enumerate(network.layers):
-        if "weight" not in layer.tensors:
-            continue
-        bits = layer.attributes["fraction_bits"]
-        where = f"network {network.name}, layer {number}"
-        if type(bits) is not int or not 0 <= bits <= MAX_WEIGHT_BITS:
-            raise UnsupportedModel(f"{where}: fraction_bits {bits!r} is not a whole number up to {MAX_WEIGHT_BITS}")
-        bound = output_bound(layer)
-        if bound >= 1 << EXACT_BITS:
-            raise UnsupportedModel(f"{where}: sums could reach {bound}, beyond 2^53: not exact")
-        bounds.append(LayerBound(number, math.log2(max(bound, 1)), bits))
-    return bounds
+def weight_limbs(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """int8 high and low limbs: weight = 128 high + low, each from -64 to 63."""
+    wide = weight.to(torch.int32)
+    low = ((wide + 64) & 127) - 64
+    return ((wide - low) >> 7).to(torch.int8), low.to(torch.int8)

@@ -52,6 +52,8 @@ def elementwise(layer: Layer, inputs: list[Tensor]) -> Tensor:
         return inputs[0] + inputs[1]
     if layer.operation == "mul":
         return inputs[0] * inputs[1]
+    if layer.operation == "round":
+        return inputs[0]
     return rearrange(layer, inputs)
 
 

@@ -5,7 +5,6 @@ Running a graph executes nothing but these operations, so a model file is only e
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,52 +19,53 @@ from robuststream.errors import UnsupportedModel
 
 @dataclass(frozen=True)
 class Operation:
-    """What a layer of this kind must have: attributes, tensors, and so many inputs, or from one up (`any_number`)."""
+    """What a layer of this kind must have: attributes, tensors, and so many inputs, or from one up (`any_number`).
+
+    Attributes:
+        exact: has a form in integers (format.md, section 14).
+        floating: has a form in real numbers.
+        rounds: in integers it says in which format its output stands, by the attributes FORMAT; others keep their
+            input's.
+    """
 
     attributes: frozenset[str] = frozenset()
     tensors: frozenset[str] = frozenset()
     inputs: int = 1
     any_number: bool = False
     exact: bool = False
+    floating: bool = True
+    rounds: bool = False
+
+    def needs(self, exact: bool) -> tuple[frozenset[str], frozenset[str]]:
+        """Names of attributes and tensors, in one arithmetic or the other."""
+        if not exact:
+            return self.attributes, self.tensors
+        shifts = SHIFT if self.tensors else frozenset()
+        return self.attributes | (FORMAT if self.rounds else frozenset()), self.tensors | shifts
 
 
-#: The closed set. Convolution weights are laid out as torch's. `exact`: has a form in integers (format.md, section 14).
+FORMAT = frozenset({"fraction", "bits"})
+SHIFT = frozenset({"shift"})
+_CONVOLUTION = frozenset({"weight", "bias"})
+#: The closed set. Convolution weights are laid out as torch's.
 OPERATIONS: Mapping[str, Operation] = {
-    "conv2d": Operation(frozenset({"stride", "padding"}), frozenset({"weight", "bias"}), exact=True),
+    "conv2d": Operation(frozenset({"stride", "padding"}), _CONVOLUTION, exact=True, rounds=True),
     "conv_transpose2d": Operation(
-        frozenset({"stride", "padding", "output_padding"}), frozenset({"weight", "bias"}), exact=True
+        frozenset({"stride", "padding", "output_padding"}), _CONVOLUTION, exact=True, rounds=True
     ),
+    "depthwise_conv2d": Operation(frozenset({"stride", "padding"}), _CONVOLUTION, exact=True, rounds=True),
+    "round": Operation(exact=True, floating=False, rounds=True),
     "relu": Operation(exact=True),
     "leaky_relu": Operation(frozenset({"slope"}), exact=True),
     "abs": Operation(),
     "sigmoid": Operation(),
     "gdn": Operation(frozenset({"inverse"}), frozenset({"beta", "gamma"})),
     "pixel_shuffle": Operation(frozenset({"factor"}), exact=True),
+    "pixel_unshuffle": Operation(frozenset({"factor"}), exact=True),
     "slice": Operation(frozenset({"first", "channels"}), exact=True),
-    "add": Operation(inputs=2, exact=True),
+    "add": Operation(inputs=2, exact=True, rounds=True),
     "mul": Operation(inputs=2),
-    "cat": Operation(any_number=True, exact=True),
-}
-
-MAX_LAYERS = 1000
-SLOPE = re.compile(r"[0-9]+(\.[0-9]+)?(e-?[0-9]+)?")
-MAX_KERNEL = 31
-MAX_STRIDE = 16
-MAX_CHANNELS = 1 << 16
-MAX_INPUTS = 64
-#: Of every value, up or down, against the network's input.
-MAX_SCALE = 64
-#: All values of a network together, for each place of its input: what a small file may make of memory.
-MAX_VALUES = 1 << 22
-MAX_EXACT_VALUES = 1 << 20
-#: Attribute: smallest and largest value, where it is a whole number.
-LIMITS = {
-    "stride": (1, MAX_STRIDE),
-    "padding": (0, MAX_KERNEL),
-    "output_padding": (0, MAX_STRIDE - 1),
-    "factor": (1, MAX_STRIDE),
-    "first": (0, MAX_CHANNELS),
-    "channels": (1, MAX_CHANNELS),
+    "cat": Operation(any_number=True, exact=True, rounds=True),
 }
 
 
@@ -76,7 +76,7 @@ class Layer:
     Attributes:
         operation: a key of OPERATIONS.
         attributes: whole numbers, truth values, and decimal fractions as text (so that a digest is well defined).
-        tensors: by the names OPERATIONS gives. Floating: float32. Exact: int32 weights, int64 biases.
+        tensors: by the names OPERATIONS gives. Floating: float32. Exact: int16 weights, int64 biases, int32 shifts.
         inputs: for each input, how many layers back it was computed: 1 is the layer before. Layer number n takes the
             network's own input as n + 1.
     """
@@ -108,10 +108,7 @@ class Shape:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Layers, each on outputs of earlier ones; the last one's output is the network's.
-
-    In exact networks each layer with weights has `fraction_bits`: f of format.md, section 14.
-    """
+    """Layers, each on outputs of earlier ones; the last one's output is the network's."""
 
     name: str
     layers: Sequence[Layer]
@@ -139,7 +136,7 @@ class Network:
         first = next((layer for layer in self.layers if layer.tensors), None)
         if first is None:
             raise UnsupportedModel(f"network {self.name}: no convolution in it")
-        shapes = [Shape(_convolution_channels(first)[0], Fraction(1))]
+        shapes = [Shape(convolution_channels(first)[0], Fraction(1))]
         for number, layer in enumerate(self.layers):
             if not all(1 <= back <= number + 1 for back in layer.inputs):
                 raise UnsupportedModel(f"network {self.name}, layer {number}: takes an input that is not before it")
@@ -154,7 +151,7 @@ class Network:
     def is_pointwise(self) -> bool:
         """Whether each place of the output depends on the same place of the input alone."""
         return all(
-            layer.operation not in ("conv_transpose2d", "pixel_shuffle")
+            layer.operation not in ("conv_transpose2d", "pixel_shuffle", "pixel_unshuffle")
             and layer.attributes.get("stride", 1) == 1
             and ("weight" not in layer.tensors or layer.tensors["weight"].shape[2:] == (1, 1))
             for layer in self.layers
@@ -195,138 +192,20 @@ def rearrange(layer: Layer, inputs: Sequence[Tensor]) -> Tensor:
     """The operations that move values and compute nothing: the same in floating and exact networks."""
     if layer.operation == "pixel_shuffle":
         return torch.nn.functional.pixel_shuffle(inputs[0], layer.integer("factor"))
+    if layer.operation == "pixel_unshuffle":
+        return torch.nn.functional.pixel_unshuffle(inputs[0], layer.integer("factor"))
     if layer.operation == "slice":
         return inputs[0].narrow(1, layer.integer("first"), layer.integer("channels"))
     assert layer.operation == "cat"
     return torch.cat(list(inputs), dim=1)
 
 
-def network_from_description(
-    name: str, description: Any, tensors: Mapping[str, Tensor], exact: bool = False
-) -> Network:
-    """Rebuild a network from untrusted data, checking every count, type and size.
-
-    Raises:
-        UnsupportedModel: naming the layer and the fault.
-    """
-    if not isinstance(description, list) or not 0 < len(description) <= MAX_LAYERS:
-        raise UnsupportedModel(f"network {name}: not a list of 1 to {MAX_LAYERS} layers")
-    layers = []
-    for number, item in enumerate(description):
-        where = f"network {name}, layer {number}"
-        operation = item.get("operation") if isinstance(item, dict) else item
-        if not isinstance(item, dict) or not isinstance(operation, str) or operation not in OPERATIONS:
-            raise UnsupportedModel(f"{where}: operation {operation!r} is not one of {', '.join(OPERATIONS)}")
-        kind = OPERATIONS[operation]
-        wanted = kind.attributes | ({"fraction_bits"} if exact and kind.tensors else set())
-        attributes = item.get("attributes")
-        if not isinstance(attributes, dict) or set(attributes) != wanted:
-            raise UnsupportedModel(f"{where}: attributes must be {sorted(wanted)}")
-        inputs = item.get("inputs", [1])
-        if not isinstance(inputs, list) or not all(type(back) is int for back in inputs):
-            raise UnsupportedModel(f"{where}: inputs {inputs!r} is not a list of whole numbers")
-        try:
-            own = {tensor: tensors[f"{name}.{number}.{tensor}"] for tensor in kind.tensors}
-        except KeyError as error:
-            raise UnsupportedModel(f"{where}: tensor {error} is missing") from None
-        layers.append(Layer(operation, attributes, own, tuple(inputs)))
-    network = Network(name, layers)
-    check(network, exact)
-    return network
-
-
-def check(network: Network, exact: bool) -> None:
-    """See that a network can be run: attribute values, tensor types and shapes, inputs, channels that fit.
-
-    Raises:
-        UnsupportedModel: naming the layer and the fault.
-    """
-    for number, layer in enumerate(network.layers):
-        problem = _kind_problem(layer, exact) or _attribute_problem(layer) or _tensor_problem(layer, exact)
-        if problem:
-            raise UnsupportedModel(f"network {network.name}, layer {number} ({layer.operation}): {problem}")
-    for number, shape in enumerate(network.shapes[1:]):
-        # Sizes stay whole for every input that gives whole outputs, and windows see what the whole sees.
-        if network.scale[1] % shape.scale.denominator:
-            raise UnsupportedModel(
-                f"network {network.name}, layer {number}: is smaller than input or output by "
-                f"{shape.scale.denominator}, which sizes need not be a multiple of"
-            )
-        if max(shape.scale.numerator, shape.scale.denominator) > MAX_SCALE:
-            raise UnsupportedModel(f"network {network.name}, layer {number}: scales sizes by more than {MAX_SCALE}")
-        if shape.channels > MAX_CHANNELS:
-            raise UnsupportedModel(f"network {network.name}, layer {number}: more than {MAX_CHANNELS} channels")
-    most = MAX_EXACT_VALUES if exact else MAX_VALUES
-    total = sum(shape.channels * shape.scale**2 for shape in network.shapes)
-    if total > most:
-        raise UnsupportedModel(
-            f"network {network.name}: makes {float(total):.2g} values of each place, more than {most}"
-        )
-
-
-def _kind_problem(layer: Layer, exact: bool) -> str | None:
-    kind = OPERATIONS[layer.operation]
-    if exact and not kind.exact:
-        return "has no exact form among entropy parameters"
-    fits = len(layer.inputs) == kind.inputs or (kind.any_number and 0 < len(layer.inputs) <= MAX_INPUTS)
-    if not fits:
-        return f"takes {len(layer.inputs)} inputs"
-    return None
-
-
-def _attribute_problem(layer: Layer) -> str | None:
-    for name, (least, most) in LIMITS.items():
-        value = layer.attributes.get(name, least)
-        if type(value) is not int or not least <= value <= most:
-            return f"{name} {value!r} is not a whole number from {least} to {most}"
-    if "output_padding" in layer.attributes and layer.integer("output_padding") >= layer.integer("stride"):
-        return "output_padding is not below stride"
-    if "inverse" in layer.attributes and type(layer.attributes["inverse"]) is not bool:
-        return "inverse is not a truth value"
-    slope = layer.attributes.get("slope", "0")
-    if not (isinstance(slope, str) and SLOPE.fullmatch(slope) and float(slope) <= 1):
-        return f"slope {slope!r} is not the text of a decimal fraction up to 1"
-    return None
-
-
-def _tensor_problem(layer: Layer, exact: bool) -> str | None:
-    for name, tensor in layer.tensors.items():
-        kind = (torch.int64 if name == "bias" else torch.int32) if exact else torch.float32
-        if tensor.dtype != kind:
-            return f"{name} is {tensor.dtype}, not {kind}"
-        if not exact and not torch.isfinite(tensor).all():
-            return f"{name} holds values that are not finite"
-    if layer.operation == "gdn":
-        beta, gamma = layer.tensors["beta"], layer.tensors["gamma"]
-        if beta.ndim != 1 or gamma.shape != (len(beta), len(beta)):
-            return f"beta {tuple(beta.shape)} and gamma {tuple(gamma.shape)} do not fit"
-        if not ((beta > 0).all() and (gamma >= 0).all()):
-            return "beta must be positive and gamma not negative"
-    if "weight" in layer.tensors:
-        weight, bias = layer.tensors["weight"], layer.tensors["bias"]
-        if weight.ndim != 4 or bias.ndim != 1 or not all(size > 0 for size in weight.shape):
-            return f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)} are no convolution's"
-        if max(weight.shape[2:]) > MAX_KERNEL or _convolution_channels(layer)[1] != len(bias):
-            return f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit"
-        if not all(_keeps_scale(layer, kernel) for kernel in weight.shape[2:]):
-            return (
-                f"a kernel of {tuple(weight.shape[2:])} with this stride and padding does not scale sizes by the stride"
-            )
-    return None
-
-
-def _keeps_scale(layer: Layer, kernel: int) -> bool:
-    """Whether sizes that are a multiple of the stride become exactly size / stride, or size * stride."""
-    stride, covered = layer.integer("stride"), kernel - 2 * layer.integer("padding")
-    if layer.operation == "conv2d":
-        return 0 < covered <= stride
-    return covered + layer.integer("output_padding") == stride
-
-
-def _convolution_channels(layer: Layer) -> tuple[int, int]:
+def convolution_channels(layer: Layer) -> tuple[int, int]:
     """Channels in and out of a layer with tensors."""
     if layer.operation == "gdn":
         return len(layer.tensors["beta"]), len(layer.tensors["beta"])
+    if layer.operation == "depthwise_conv2d":
+        return len(layer.tensors["weight"]), len(layer.tensors["weight"])
     outputs, inputs = (int(size) for size in layer.tensors["weight"].shape[:2])
     return (outputs, inputs) if layer.operation == "conv_transpose2d" else (inputs, outputs)
 
@@ -337,11 +216,14 @@ def _output_shape(layer: Layer, inputs: Sequence[Shape]) -> Shape:
     if any(shape.scale != scale for shape in inputs):
         raise ValueError("its inputs are of different sizes")
     if layer.tensors:
-        takes, gives = _convolution_channels(layer)
+        takes, gives = convolution_channels(layer)
         if takes != channels:
             raise ValueError(f"takes {takes} channels and gets {channels}")
         stride = int(layer.attributes.get("stride", 1))
         return Shape(gives, scale * stride if layer.operation == "conv_transpose2d" else scale / stride)
+    if layer.operation == "pixel_unshuffle":
+        factor = layer.integer("factor")
+        return Shape(channels * factor**2, scale / factor)
     if layer.operation == "pixel_shuffle":
         factor = layer.integer("factor")
         if channels % factor**2:

@@ -6,16 +6,16 @@ decoder, the fewer digests fail. What still differs is found by those (priors/wa
 
 from __future__ import annotations
 
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from robuststream.networks.fixedpoint import FRACTION_BITS, ONE
+from robuststream.networks.fixedpoint import ONE
 from robuststream.networks.floating import FloatingNetwork, noise
-from robuststream.networks.graph import Layer, Network
+from robuststream.networks.graph import Network
+from robuststream.networks.narrowing import in_real_numbers
 
 
 class LiveNetwork:
@@ -62,22 +62,7 @@ class NativeNetwork:
     """A network of entropy parameters in float32: values in units of 2^-12, real numbers, float64 in and out."""
 
     def __init__(self, network: Network | LiveNetwork) -> None:
-        self._run = network if isinstance(network, LiveNetwork) else FloatingNetwork(_with_real_weights(network))
+        self._run = network if isinstance(network, LiveNetwork) else FloatingNetwork(in_real_numbers(network))
 
     def __call__(self, x: Tensor) -> Tensor:
         return self._run((x / ONE).float()).double() * ONE
-
-
-def _with_real_weights(network: Network) -> Network:
-    """An exact network's weights as float32; a floating one as it is."""
-    return Network(network.name, [_real_layer(layer) for layer in network.layers])
-
-
-def _real_layer(layer: Layer) -> Layer:
-    if "fraction_bits" not in layer.attributes:
-        return layer
-    bits = layer.integer("fraction_bits")
-    attributes = {key: value for key, value in layer.attributes.items() if key != "fraction_bits"}
-    exponents = {"weight": bits, "bias": bits + FRACTION_BITS}
-    tensors = {name: (layer.tensors[name].double() * 2.0**-bits).float() for name, bits in exponents.items()}
-    return replace(layer, attributes=attributes, tensors=tensors)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from robuststream.errors import UnsupportedModel, first_line
+from robuststream.networks.checks import check
 from robuststream.networks.floating import FloatingNetwork, noise
-from robuststream.networks.graph import OPERATIONS, Layer, Network, check
+from robuststream.networks.graph import OPERATIONS, Layer, Network
 
 #: How far module and traced network may differ on random input, relative to the largest value.
 TOLERANCE = 1e-4
@@ -149,7 +150,11 @@ def _converter(module: nn.Module) -> Callable[[str, Any], Layer] | None:
 
 def _conv2d(where: str, module: nn.Conv2d) -> Layer:
     attributes = {"stride": _square(where, module.stride), "padding": _square(where, module.padding)}
-    return Layer("conv2d", attributes, _convolution_tensors(where, module, module.out_channels))
+    depthwise = module.groups > 1 and module.groups == module.in_channels == module.out_channels
+    if module.groups != 1 and not depthwise:
+        raise UnsupportedModel(f"{where}: {module.groups} groups are not supported: 1, or one for each channel")
+    operation = "depthwise_conv2d" if depthwise else "conv2d"
+    return Layer(operation, attributes, _convolution_tensors(where, module, module.out_channels))
 
 
 def _masked_conv2d(where: str, module: Any) -> Layer:
@@ -159,14 +164,16 @@ def _masked_conv2d(where: str, module: Any) -> Layer:
 
 
 def _conv_transpose2d(where: str, module: nn.ConvTranspose2d) -> Layer:
+    if module.groups != 1:
+        raise UnsupportedModel(f"{where}: groups in a transposed convolution are not supported")
     names = ("stride", "padding", "output_padding")
     attributes = {name: _square(where, getattr(module, name)) for name in names}
     return Layer("conv_transpose2d", attributes, _convolution_tensors(where, module, module.out_channels))
 
 
 def _convolution_tensors(where: str, module: nn.Conv2d | nn.ConvTranspose2d, outputs: int) -> dict[str, Tensor]:
-    if module.groups != 1 or _square(where, module.dilation) != 1 or module.padding_mode != "zeros":
-        raise UnsupportedModel(f"{where}: groups, dilation and padding other than zeros are not supported")
+    if _square(where, module.dilation) != 1 or module.padding_mode != "zeros":
+        raise UnsupportedModel(f"{where}: dilation and padding other than zeros are not supported")
     bias = torch.zeros(outputs, dtype=torch.float32, device="cpu") if module.bias is None else module.bias
     return {"weight": _plain(module.weight), "bias": _plain(bias)}
 
@@ -187,6 +194,7 @@ _CONVERTERS: dict[type[nn.Module], Callable[[str, Any], Layer]] = {
     nn.LeakyReLU: _leaky_relu,
     nn.Sigmoid: lambda where, module: Layer("sigmoid"),
     nn.PixelShuffle: lambda where, module: Layer("pixel_shuffle", {"factor": module.upscale_factor}),
+    nn.PixelUnshuffle: lambda where, module: Layer("pixel_unshuffle", {"factor": module.downscale_factor}),
 }
 
 _FUNCTIONS: dict[Any, Layer] = {

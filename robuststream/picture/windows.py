@@ -41,11 +41,14 @@ def _needed_by(layer: Layer, first: int, last: int) -> tuple[int, int]:
     if layer.operation == "pixel_shuffle":
         factor = layer.integer("factor")
         return first // factor, last // factor
+    if layer.operation == "pixel_unshuffle":
+        factor = layer.integer("factor")
+        return first * factor, last * factor + factor - 1
     if "weight" not in layer.tensors:
         return first, last
     kernel = max(layer.tensors["weight"].shape[2:])
     stride, padding = layer.integer("stride"), layer.integer("padding")
-    if layer.operation == "conv2d":
+    if layer.operation != "conv_transpose2d":
         return first * stride - padding, last * stride - padding + kernel - 1
     return -((kernel - 1 - padding - first) // stride), (last + padding) // stride
 

@@ -142,7 +142,7 @@ def gathered(prediction: Network, order: Order) -> tuple[Network, Places]:
     Returns:
         A 1 x 1 convolution that takes, for each channel, the value at each tap; and the taps.
     """
-    layer = prediction.layers[0]
+    *before, layer = prediction.layers
     weight = layer.tensors["weight"]
     height, width = weight.shape[2:]
     seen = [
@@ -155,14 +155,15 @@ def gathered(prediction: Network, order: Order) -> tuple[Network, Places]:
     flat = weight[:, :, rows, columns].reshape(len(weight), -1, 1, 1)
     attributes = {**layer.attributes, "padding": 0}
     pointwise = replace(layer, attributes=attributes, tensors={**layer.tensors, "weight": flat})
-    return Network(prediction.name, [pointwise]), (rows - height // 2, columns - width // 2)
+    return Network(prediction.name, [*before, pointwise]), (rows - height // 2, columns - width // 2)
 
 
 def prediction_problem(prediction: Network, order: Order) -> str | None:
     """Why a network is no context prediction for an order, or None."""
-    layer = prediction.layers[0]
-    if len(prediction.layers) != 1 or layer.operation != "conv2d" or layer.integer("stride") != 1:
-        return f"{prediction.name} is not a single convolution of stride 1"
+    layer = prediction.layers[-1]
+    operations = [layer.operation for layer in prediction.layers]
+    if operations != ["round", "conv2d"] or layer.integer("stride") != 1:
+        return f"{prediction.name} is not a single convolution of stride 1 behind a rounding"
     height, width = layer.tensors["weight"].shape[2:]
     if height != width or height % 2 == 0 or not 3 <= height <= MAX_SIDE:
         return f"{prediction.name} has a kernel of {height} x {width}, not a square of odd side from 3 to {MAX_SIDE}"

@@ -25,7 +25,9 @@ from robuststream.model.file import METADATA_KEY
 from robuststream.model.freeze import freeze_checkpoint
 from robuststream.model.frozen import Model
 from robuststream.networks import fixedpoint
-from robuststream.networks.graph import Layer, Network, check
+from robuststream.networks.checks import check
+from robuststream.networks.graph import Layer, Network
+from robuststream.networks.narrowing import INSIDE
 from robuststream.priors.walk import Runner
 from tests.small import model, net, picture
 
@@ -88,14 +90,20 @@ def test_context_models_are_not_thawed() -> None:
         (lambda d, t: d["networks"]["g_s"][0]["attributes"].update(stride=2.0), "stride 2.0"),
         (lambda d, t: d["networks"]["g_s"][0]["attributes"].update(padding=1), "does not scale sizes"),
         (lambda d, t: d["networks"]["g_a"][0]["attributes"].update(padding=1), "does not scale sizes"),
-        (lambda d, t: d["networks"]["h_s"][0]["attributes"].update(fraction_bits=52), "fraction_bits 52"),
-        (lambda d, t: t.pop("h_s.0.weight"), "tensor 'h_s.0.weight' is missing"),
-        (lambda d, t: t["h_s.0.weight"].fill_(2**31 - 1), "not exact"),
-        (lambda d, t: t["h_s.0.bias"].fill_(-(2**63)), "not exact"),
+        (lambda d, t: d["networks"]["h_s"][0]["attributes"].update(fraction=52), "fraction 52"),
+        (lambda d, t: d["networks"]["h_s"][0]["attributes"].update(fraction=True), "fraction True"),
+        (lambda d, t: d["networks"]["h_s"][0]["attributes"].update(bits=25), "bits 25 is not one of 16, 24"),
+        (lambda d, t: d["networks"]["h_s"][0]["attributes"].update(bits="24"), "bits '24' is not one of 16, 24"),
+        (lambda d, t: d["networks"]["g_s"][0].update(operation="round", attributes={}), "no form in real numbers"),
+        (lambda d, t: t.pop("h_s.1.weight"), "tensor 'h_s.1.weight' is missing"),
+        (lambda d, t: t.pop("h_s.1.shift"), "tensor 'h_s.1.shift' is missing"),
+        (lambda d, t: t["h_s.1.weight"].fill_(2**15 - 1), "beyond 8127"),
+        (lambda d, t: t["h_s.1.bias"].fill_(-(2**63)), "not exact"),
+        (lambda d, t: t["h_s.1.shift"].fill_(0), "shifts are not"),
         (lambda d, t: t["medians"].fill_(-(2**31)), "medians are missing or beyond"),
         (lambda d, t: t["thresholds"].fill_(-(2**31)), "thresholds do not rise, or are beyond"),
         (lambda d, t: d["networks"]["g_a"][1].update(operation="leaky_relu", attributes={"slope": "1_0e-2"}), "slope"),
-        (lambda d, t: t["h_s.0.weight"].add_(1), "do not have the digest"),
+        (lambda d, t: t["h_s.1.bias"].add_(1), "do not have the digest"),
         (lambda d, t: t["g_s.0.weight"].add_(1), "synthesis transform does not have the digest"),
         (lambda d, t: t["g_s.0.weight"].fill_(float("nan")), "not finite"),
         (lambda d, t: t["g_a.1.beta"].neg_(), "beta must be positive"),
@@ -178,8 +186,12 @@ def test_networks_that_scale_without_limit_are_refused() -> None:
     small = model()
     tall = Layer(
         "conv_transpose2d",
-        {"stride": 16, "padding": 0, "output_padding": 0, "fraction_bits": 0},
-        {"weight": torch.zeros((8, 8, 16, 16), dtype=torch.int32), "bias": torch.zeros(8, dtype=torch.int64)},
+        {"stride": 16, "padding": 0, "output_padding": 0, **INSIDE},
+        {
+            "weight": torch.zeros((8, 8, 16, 16), dtype=torch.int16),
+            "bias": torch.zeros(8, dtype=torch.int64),
+            "shift": torch.ones(8, dtype=torch.int32),
+        },
     )
     network = Network("h_s", [tall] * 3 + list(small.parts.networks["h_s"].layers))
     with pytest.raises(rs.UnsupportedModel, match="by more than 64"):
@@ -255,7 +267,12 @@ def test_the_bound_of_each_layer_is_proven_once_a_load(architecture: str, monkey
     data, pickled = small.to_bytes(), pickle.dumps(Model(small.parts, change=unchanged))
     proven: list[torch.Tensor] = []
     true = fixedpoint.output_bound
-    monkeypatch.setattr(fixedpoint, "output_bound", lambda layer: proven.append(layer.tensors["weight"]) or true(layer))
+
+    def counting(layer: Layer, limit: int) -> int:
+        proven.append(layer.tensors["weight"])
+        return true(layer, limit)
+
+    monkeypatch.setattr(fixedpoint, "output_bound", counting)
     loaded = Model.from_bytes(data)
     assert len(proven) == weighted(loaded) >= 3
     for mode in ("exact", "native"):

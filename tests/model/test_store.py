@@ -411,7 +411,7 @@ class TestDamagedCopies:
         # Another synthesis transform is no way out: it would hide what is wrong.
         other_synthesis("other").save(copies[0].with_name("c.safetensors"))
         data = rs.encode(picture(64, 64), model(), tile=64)
-        with pytest.raises(rs.UnsupportedModel, match=r"a\.safetensors: thresholds do not rise"):
+        with pytest.raises(rs.UnsupportedModel, match=r"a\.safetensors: its tensors do not have the digest"):
             rs.decode(data)
 
     def test_a_copy_that_goes_while_it_is_looked_for(self, copies: tuple[Path, Path]) -> None:

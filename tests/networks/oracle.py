@@ -41,6 +41,18 @@ def conv_transpose2d(
     return total + bias[:, None, None]
 
 
+def depthwise_conv2d(x: Integers, weight: Integers, bias: Integers, stride: int, padding: int) -> Integers:
+    """weight (C, 1, K, L): each channel by itself."""
+    planes = [conv2d(x[:, c : c + 1], weight[c : c + 1], bias[c : c + 1], stride, padding) for c in range(len(weight))]
+    return np.concatenate(planes, axis=1)
+
+
+def pixel_unshuffle(x: Integers, factor: int) -> Integers:
+    """The other way round: each square of a channel becomes factor^2 channels."""
+    planes = [x[:, c, i::factor, j::factor] for c in range(x.shape[1]) for i in range(factor) for j in range(factor)]
+    return np.stack(planes, axis=1)
+
+
 def pixel_shuffle(x: Integers, factor: int) -> Integers:
     """Channel c * factor^2 + factor * i + j holds the places (i, j) of each square of channel c."""
     out = np.zeros((len(x), x.shape[1] // factor**2, x.shape[2] * factor, x.shape[3] * factor), x.dtype)
@@ -50,19 +62,41 @@ def pixel_shuffle(x: Integers, factor: int) -> Integers:
     return out
 
 
+LIMITS = {16: 32639, 24: 8355711}
+
+
+def saturated(x: Integers, fraction: int, to: tuple[int, int]) -> Integers:
+    """Values at 2^-fraction in another format: (fraction, limit)."""
+    bits = fraction - to[0]
+    x = x + (1 << bits >> 1) >> bits if bits >= 0 else x << -bits
+    return x.clip(-to[1], to[1])
+
+
 def run(network: Network, x: Integers) -> Integers:
     """int64 (B, C, H, W) at 2^-12 through an exact network."""
     values = [x.clip(-LIMIT, LIMIT)]
+    formats = [(12, LIMIT)]
     for number, layer in enumerate(network.layers):
         inputs = [values[number + 1 - back] for back in layer.inputs]
+        known = [formats[number + 1 - back] for back in layer.inputs]
         x = inputs[0]
         sizes = {key: int(value) for key, value in layer.attributes.items() if key != "slope"}
+        own = known[0]
+        if "fraction" in sizes:
+            own = sizes.pop("fraction"), LIMITS[sizes.pop("bits")]
         tensors = {name: tensor.numpy().astype(np.int64) for name, tensor in layer.tensors.items()}
-        if layer.operation in ("conv2d", "conv_transpose2d"):
-            bits = sizes.pop("fraction_bits")
-            total = (conv2d if layer.operation == "conv2d" else conv_transpose2d)(x, **tensors, **sizes)
-            assert np.abs(total).max() < 1 << 53
-            x = (total + (1 << bits >> 1) >> bits).clip(-LIMIT, LIMIT)
+        if "weight" in tensors:
+            shift = tensors.pop("shift")[:, None, None]
+            if layer.operation == "conv2d":
+                total = conv2d(x, **tensors, **sizes)
+            elif layer.operation == "conv_transpose2d":
+                total = conv_transpose2d(x, **tensors, **sizes)
+            else:
+                total = depthwise_conv2d(x, **tensors, **sizes)
+            assert np.abs(total).max() < 1 << 52
+            x = (total + (1 << shift >> 1) >> shift).clip(-own[1], own[1])
+        elif layer.operation == "round":
+            x = saturated(x, known[0][0], own)
         elif layer.operation == "relu":
             x = np.maximum(x, 0)
         elif layer.operation == "leaky_relu":
@@ -70,15 +104,21 @@ def run(network: Network, x: Integers) -> Integers:
             x = np.where(x < 0, x * slope + (1 << 15) >> 16, x)
         elif layer.operation == "pixel_shuffle":
             x = pixel_shuffle(x, **sizes)
+        elif layer.operation == "pixel_unshuffle":
+            x = pixel_unshuffle(x, **sizes)
         elif layer.operation == "slice":
             x = x[:, sizes["first"] : sizes["first"] + sizes["channels"]]
         elif layer.operation == "add":
-            x = (x + inputs[1]).clip(-LIMIT, LIMIT)
+            most = max(fraction for fraction, _ in known)
+            total = sum(value << most - fraction for value, (fraction, _) in zip(inputs, known, strict=True))
+            x = saturated(total, most, own)
         else:
             assert layer.operation == "cat"
-            x = np.concatenate(inputs, axis=1)
+            pairs = zip(inputs, known, strict=True)
+            x = np.concatenate([saturated(value, fraction, own) for value, (fraction, _) in pairs], axis=1)
         values.append(x)
-    return values[-1]
+        formats.append(own)
+    return saturated(values[-1], formats[-1][0], (12, LIMIT))
 
 
 def layer(
@@ -114,7 +154,10 @@ def small(rng: np.random.Generator, channels: Sequence[int] = (3, 5, 4), gain: f
 
 
 def branching(rng: np.random.Generator, gain: float = 1.0) -> Network:
-    """Every exact operation, with skips: a sub-pixel convolution, two halves, their sum, both joined with the sum."""
+    """Every exact operation, with skips: a sub-pixel convolution, two halves, their sum, both joined with the sum; a
+    depthwise convolution, and places made channels."""
+    channels = layer(rng, "conv2d", 1, 8, 3, 1, gain)
+    depthwise = Layer("depthwise_conv2d", channels.attributes, channels.tensors)
     return Network(
         "branching",
         [
@@ -125,6 +168,8 @@ def branching(rng: np.random.Generator, gain: float = 1.0) -> Network:
             Layer("add", inputs=(1, 2)),
             Layer("cat", inputs=(1, 4, 3)),
             Layer("leaky_relu", {"slope": "0.2"}),
-            layer(rng, "conv2d", 8, 5, 1, 1, gain),
+            depthwise,
+            Layer("pixel_unshuffle", {"factor": 2}),
+            layer(rng, "conv2d", 32, 5, 1, 1, gain),
         ],
     )

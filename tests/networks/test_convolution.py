@@ -12,8 +12,6 @@ import torch.nn.functional as F
 
 import robuststream
 from robuststream.networks import convolution
-from robuststream.networks.exact import ExactNetwork
-from robuststream.networks.fixedpoint import freeze_exact
 from robuststream.networks.floating import FloatingNetwork
 from robuststream.networks.graph import Layer, Network
 
@@ -39,7 +37,7 @@ class Counting:
 
 
 @pytest.mark.parametrize("operation", ATTRIBUTES)
-def test_exact_and_floating_networks_share_it(operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_floating_networks_run_it(operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(1)
     tensors = {"weight": torch.randn(4, 4, 3, 3) / 8, "bias": torch.randn(4)}
     network = Network("t", [Layer(operation, ATTRIBUTES[operation], tensors)])
@@ -48,9 +46,7 @@ def test_exact_and_floating_networks_share_it(operation: str, monkeypatch: pytes
     counting = Counting()
     monkeypatch.setattr(convolution, "F", counting)
     assert torch.equal(FloatingNetwork(network)(x), expected)
-    exact = ExactNetwork(freeze_exact(network))(torch.round(x * 4096)) / 4096
-    assert torch.allclose(exact.float(), expected, atol=1e-2)
-    assert counting.asked == [(operation, torch.float32), (operation, torch.float64)]
+    assert counting.asked == [(operation, torch.float32)]
 
 
 def test_no_other_module_runs_one() -> None:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from robuststream.errors import UnsupportedModel
-from robuststream.networks.fixedpoint import freeze_exact
-from robuststream.networks.graph import MAX_LAYERS, Layer, Network, check, network_from_description
+from robuststream.networks.checks import MAX_LAYERS, check, network_from_description
+from robuststream.networks.graph import Layer, Network
+from robuststream.networks.narrowing import freeze_exact
 from tests.networks import oracle
 
 
@@ -36,7 +37,7 @@ def branching() -> Network:
 )
 def test_description_and_tensors_give_the_network_back(make):
     network = make()
-    exact = any("fraction_bits" in layer.attributes for layer in network.layers)
+    exact = any("shift" in layer.tensors for layer in network.layers)
     description = json.loads(json.dumps(network.description()))
     again = network_from_description(network.name, description, network.named_tensors(), exact)
     assert [layer.operation for layer in again.layers] == [layer.operation for layer in network.layers]
@@ -70,15 +71,16 @@ def test_channels_and_scale():
     assert (with_gdn().channels, with_gdn().scale) == ((3, 6), (1, 4))
     both = Network("b", [*sample().layers, oracle.layer(np.random.default_rng(1), "conv2d", 4, 3, 5, 2)])
     assert both.scale == (2, 1)
-    assert (branching().channels, branching().scale) == ((3, 5), (2, 1))
+    assert (branching().channels, branching().scale) == ((3, 5), (1, 1))
 
 
 def test_inputs_stand_in_the_description_where_they_are_not_the_layer_before():
     described = branching().description()
-    assert [item.get("inputs") for item in described] == [None, None, None, [2], [1, 2], [1, 4, 3], None, None]
+    assert [item.get("inputs") for item in described] == [None, None, None, [2], [1, 2], [1, 4, 3], *[None] * 4]
 
 
-#: Layers of `branching`: 0 conv2d, 1 pixel_shuffle, 2 and 3 slice, 4 add, 5 cat, 6 leaky_relu, 7 conv2d.
+#: Layers of `branching`: 0 conv2d, 1 pixel_shuffle, 2 and 3 slice, 4 add, 5 cat, 6 leaky_relu,
+#: 7 depthwise_conv2d, 8 pixel_unshuffle, 9 conv2d.
 BAD_INPUTS = [
     (4, [0, 1], "not before it"),
     (4, [1, 6], "not before it"),
@@ -118,7 +120,7 @@ def test_slices_stay_inside(name, value, reason):
 
 def test_a_value_is_let_go_after_its_last_use():
     """Memory: what no later layer takes must not be held."""
-    assert [sorted(dead) for dead in branching()._last_uses] == [[0], [1], [], [], [4], [2, 3, 5], [6], [7]]
+    assert [sorted(dead) for dead in branching()._last_uses] == [[0], [1], [], [], [4], [2, 3, 5], [6], [7], [8], [9]]
 
 
 # --- Untrusted descriptions ----------------------------------------------------------------------------------------
@@ -203,9 +205,12 @@ BAD_TENSORS = {
     "gamma not square": (with_gdn, "g.2.gamma", lambda t: t[:3], "layer 2.*do not fit"),
     "beta of zero": (with_gdn, "g.2.beta", lambda t: t * 0, "layer 2.*positive"),
     "negative gamma": (with_gdn, "g.2.gamma", lambda t: -t, "layer 2.*negative"),
-    "floats among integers": (lambda: sample(exact=True), "small.0.weight", lambda t: t.float(), "layer 0.*float32"),
-    "int64 weights": (lambda: sample(exact=True), "small.0.weight", lambda t: t.long(), "layer 0.*int64"),
-    "int32 biases": (lambda: sample(exact=True), "small.0.bias", lambda t: t.int(), "layer 0.*int32"),
+    "floats among integers": (lambda: sample(exact=True), "small.1.weight", lambda t: t.float(), "layer 1.*float32"),
+    "int64 weights": (lambda: sample(exact=True), "small.1.weight", lambda t: t.long(), "layer 1.*int64"),
+    "int32 biases": (lambda: sample(exact=True), "small.1.bias", lambda t: t.int(), "layer 1.*int32"),
+    "int64 shifts": (lambda: sample(exact=True), "small.1.shift", lambda t: t.long(), "layer 1.*int64"),
+    "a shift too few": (lambda: sample(exact=True), "small.1.shift", lambda t: t[1:], "layer 1.*shifts are not 5"),
+    "depthwise of two": (branching, "branching.7.weight", lambda t: t.repeat(1, 2, 1, 1), "layer 7.*no depthwise"),
 }
 
 

@@ -15,9 +15,9 @@ from robuststream.entropy import rans
 from robuststream.entropy.coder import REASONS
 from robuststream.entropy.tables import CdfTables
 from robuststream.networks.exact import ExactNetwork
-from robuststream.networks.fixedpoint import freeze_exact
 from robuststream.networks.floating import FloatingNetwork
 from robuststream.networks.graph import Network
+from robuststream.networks.narrowing import freeze_exact
 from robuststream.priors.factorized import Factorized
 from robuststream.priors.gaussian import CHUNKS, Gaussian
 from robuststream.priors.hyperprior import Hyperprior, Parallel

@@ -307,8 +307,9 @@ MUSTS = {
             "tests/networks/test_exact.py::test_networks_with_skips_equal_int64",
             "tests/networks/test_exact.py::test_leaky_relu_equals_pythons_integers",
         ],
-        "A loader must check the bound": [
-            "tests/networks/test_fixedpoint.py::test_tampered_network_is_not_proven",
+        "A loader must check the bounds": [
+            "tests/networks/test_fixedpoint.py::test_what_is_not_exact_is_refused",
+            "tests/networks/test_fixedpoint.py::test_sums_of_limbs_stay_in_32_bits",
             "tests/model/test_frozen.py::test_bad_models_are_refused_by_name",
         ],
     },

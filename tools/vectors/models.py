@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from robuststream.model.frozen import Model
 from robuststream.model.parts import ModelParts
 from robuststream.networks.fixedpoint import ONE
 from robuststream.networks.graph import Layer, Network
+from robuststream.networks.narrowing import INSIDE
 from robuststream.priors.channel_groups import Group
 from robuststream.priors.gain import Gains
 
@@ -59,7 +61,8 @@ class Builder:
         self.networks: dict[str, Network] = {}
 
     def add(self, name: str, *layers: Layer) -> None:
-        self.networks[name] = Network(name, layers)
+        exact = any("shift" in layer.tensors for layer in layers)
+        self.networks[name] = Network(name, (Layer("round", INSIDE), *layers) if exact else layers)
 
     def floating(self, shape: tuple[int, int], kernel: int, stride: int, padding: int, up: bool = False) -> Layer:
         """A convolution from shape[0] to shape[1] channels with weights in sixteenths."""
@@ -75,15 +78,18 @@ class Builder:
         coarse: bool = False,
         lift: int = 0,
     ) -> Layer:
-        """The same with integer weights up to 1/2, at 2^-14 or in sixteenths; `lift` is added to every bias."""
-        bits, most = (4, 8) if coarse else (14, 1 << 13)
+        """The same with integer weights up to 1/2, at 2^-13 and, of every second channel, 2^-12, or in sixteenths;
+        `lift` is added to every bias."""
         sizes = self._sizes(shape, kernel, up)
+        bits = np.full(shape[1], 4) if coarse else 13 - np.arange(shape[1]) % 2
+        most = (1 << int(bits.max())) // 2
         weight = self.draw.integers(-most, most + 1, *sizes[0])
-        bias = (self.draw.integers(-16, 17, *sizes[1]) + 16 * lift) << bits + 12 - 4
+        weight >>= (bits.max() - bits).reshape((-1, 1, 1) if up else (-1, 1, 1, 1))
+        bias = (self.draw.integers(-16, 17, *sizes[1]) + 16 * lift) << bits + INSIDE["fraction"] - 4
         padding = kernel // 2 if stride == 1 else (kernel - stride) // 2
-        return _convolution(
-            torch.from_numpy(weight.astype(np.int32)), torch.from_numpy(bias), stride, padding, up, bits
-        )
+        layer = _convolution(torch.from_numpy(weight.astype(np.int16)), torch.from_numpy(bias), stride, padding, up)
+        shift = torch.from_numpy(bits.astype(np.int32))
+        return replace(layer, attributes={**layer.attributes, **INSIDE}, tensors={**layer.tensors, "shift": shift})
 
     def gdn(self, channels: int) -> Layer:
         beta, gamma = self._sixteenths(8, 24, channels), self._sixteenths(0, 3, channels, channels)
@@ -120,10 +126,9 @@ class Builder:
         return CdfTables(*(np.array(values, np.int32) for values in (np.concatenate(cdf), lengths, offsets)))
 
 
-def _convolution(weight: Tensor, bias: Tensor, stride: int, padding: int, up: bool, bits: int | None = None) -> Layer:
+def _convolution(weight: Tensor, bias: Tensor, stride: int, padding: int, up: bool) -> Layer:
     attributes: dict[str, int | bool | str] = {"stride": stride, "padding": padding}
     attributes |= {"output_padding": 0} if up else {}
-    attributes |= {} if bits is None else {"fraction_bits": bits}
     return Layer("conv_transpose2d" if up else "conv2d", attributes, {"weight": weight, "bias": bias})
 
 
@@ -205,7 +210,7 @@ def _gains(builder: Builder) -> Gains:
     offset = builder.exact((2, 3), 1), RELU, builder.exact((3, 1), 1)
     # A sixteenth of what it would be: offsets are fractions of a step.
     last = offset[2].tensors
-    small = {"weight": last["weight"] // 16, "bias": last["bias"] // 16}
+    small = {"weight": last["weight"] // 16, "bias": last["bias"] // 16, "shift": last["shift"]}
     builder.add("quantisation_offset", offset[0], offset[1], Layer("conv2d", offset[2].attributes, small))
 
     def integers(values: list[int]) -> Tensor:

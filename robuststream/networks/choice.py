@@ -1,0 +1,152 @@
+"""Which engine a device multiplies with: one that is seen to be exact there, and of those the fastest.
+
+All give the same integers, so the choice is of time alone; but a library's kernel is not believed, it is asked. Each
+shape of product a network has is tried with the largest limbs there are, which is where a kernel that adds in too few
+bits is wrong. What was found is kept on disk for this machine, torch and its settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import platformdirs
+import torch
+
+from robuststream.errors import UnsupportedModel
+from robuststream.files.writing import write_file
+from robuststream.networks.engines import BANDS, ENGINES, Engine
+
+log = logging.getLogger(__name__)
+
+#: Forces an engine, for tests and measurements.
+VARIABLE = "ROBUSTSTREAM_EXACT"
+#: Columns and outputs of a product of matrices.
+Shape = tuple[int, int]
+#: The product whose time decides, of rows, columns and outputs.
+TYPICAL = 512, 1152, 128
+#: Of a device without float64.
+SINGLE_PRECISION = ("mps",)
+
+
+def engine_for(device: torch.device, shapes: Iterable[Shape]) -> Engine:
+    """The engine for a network with products of these shapes on a device.
+
+    Raises:
+        UnsupportedModel: no engine is exact there.
+    """
+    forced = os.environ.get(VARIABLE)
+    if forced:
+        if forced not in ENGINES:
+            raise UnsupportedModel(f"{VARIABLE}={forced}: the engines are {', '.join(ENGINES)}")
+        return ENGINES[forced]
+    verdict = _Verdict(device)
+    for name in verdict.ranking:
+        if all(verdict.is_exact(name, shape) for shape in sorted(set(shapes))):
+            verdict.keep()
+            return ENGINES[name]
+        log.warning("the engine %s is not exact on %s: another is used", name, device)
+    raise UnsupportedModel(f"no engine computes exactly on {device}: use device='cpu'")
+
+
+class _Verdict:
+    """What is known of a device: the engines, fastest first, and for which shapes each was exact."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._path = _path(device)
+        known = _read(self._path)
+        self._changed = known is None
+        self.ranking, self._exact = known or (_ranking(device), {})
+
+    def is_exact(self, name: str, shape: Shape) -> bool:
+        key = f"{name} {shape[0]}x{shape[1]}"
+        if key not in self._exact:
+            self._exact[key] = _known_answer(ENGINES[name], shape, self._device)
+            self._changed = True
+        return self._exact[key]
+
+    def keep(self) -> None:
+        if not self._changed or self._path is None:
+            return
+        text = json.dumps({"ranking": self.ranking, "exact": self._exact}, sort_keys=True)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(self._path, text.encode())
+        except OSError as error:
+            log.debug("%s cannot be kept: %s", self._path, error)
+
+
+def _path(device: torch.device) -> Path | None:
+    """Named by all that may change what a kernel does."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~")
+    if not os.path.isabs(home):
+        return None
+    settings = [os.environ.get(name) for name in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_CBWR")]
+    where = [device.type, platform.node(), platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    if device.type == "cuda":
+        where += [torch.cuda.get_device_name(device), str(torch.version.cuda)]
+    key = [torch.__version__, torch.get_num_threads(), torch.backends.mkldnn.enabled, settings, where]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    return platformdirs.user_cache_path("robuststream") / "engines" / f"{digest}.json"
+
+
+def _read(path: Path | None) -> tuple[list[str], dict[str, bool]] | None:
+    """Ranking and known answers; None where there is nothing that makes sense: it is found out anew."""
+    try:
+        known = json.loads(path.read_bytes()) if path else {}
+        ranking, exact = known["ranking"], known["exact"]
+        if set(ranking) <= set(ENGINES) and ranking and all(type(value) is bool for value in exact.values()):
+            return ranking, exact
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        pass
+    return None
+
+
+def _ranking(device: torch.device) -> list[str]:
+    names = ["float32"] if device.type in SINGLE_PRECISION else ["int8", "float64"]
+    times = {name: _time(ENGINES[name], device) for name in names}
+    return sorted((name for name, taken in times.items() if taken is not None), key=lambda name: times[name] or 0.0)
+
+
+def _time(engine: Engine, device: torch.device) -> float | None:
+    """Seconds of a typical product, the least of a few; None where the device cannot do it."""
+    rows, inner, outputs = TYPICAL
+    try:
+        columns = (torch.arange(rows * inner, device=device, dtype=torch.int32) % 60001 - 30000).reshape(rows, inner)
+        weight = torch.arange(inner * outputs, dtype=torch.int32) % 16001 - 8000
+        prepared = engine.prepare(weight.reshape(inner, outputs).to(torch.int16), device)
+        return min(_seconds(lambda: engine.sums(columns, prepared), device) for _ in range(4))
+    except RuntimeError as error:
+        log.debug("%s has no %s: %s", device, engine.name, error)
+        return None
+
+
+def _seconds(call: Callable[[], object], device: torch.device) -> float:
+    start = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def _known_answer(engine: Engine, shape: Shape, device: torch.device) -> bool:
+    """Whether products of the largest limbs, which all add up, are right in every band."""
+    inner, outputs = shape
+    limbs = torch.tensor([-64, 63, -1], dtype=torch.int64).repeat(outputs)[:outputs]
+    # Both limbs of each weight are extreme: 128 high + low.
+    weights = limbs * 128 + limbs
+    prepared = engine.prepare(weights.to(torch.int16).expand(inner, outputs), device)
+    for rows in BANDS:
+        for value in (-128 * 65793, 127 * 65793):  # the same limb three times: 65793 = 2^16 + 2^8 + 1
+            columns = torch.full((rows, inner), value, dtype=torch.int32, device=device)
+            sums = engine.sums(columns, prepared)[:, :outputs].cpu()
+            if not torch.equal(sums, (weights * value * inner).expand(rows, outputs)):
+                return False
+    return True
