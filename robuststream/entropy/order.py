@@ -40,7 +40,7 @@ def arrange(rows, by_scale, counts, order):  # type: ignore[no-untyped-def]
 
 @kernel
 def lay(rows, symbols, order, at, laid_rows, laid_symbols):  # type: ignore[no-untyped-def]
-    """Put a step's rows, uint16, and symbols, int32, (T, n), in coding order into larger arrays, from column `at` on."""
+    """Put a step's rows, uint16, and symbols, int32, (T, n), in coding order into columns `at` and on."""
     tiles, elements = rows.shape
     for tile in range(tiles):
         for place in range(elements):
