@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from robuststream.coding.arguments import whole_number
-from robuststream.coding.batches import Batch, Failure, OnError, refuse_single
+from robuststream.coding.batches import Batch, Failure, OnError, refuse_single, runs
 from robuststream.coding.opening import open_stream, read_lender
 from robuststream.coding.refusals import damage, refuse_empty, refuse_nothing
 from robuststream.coding.settings import DEFAULT_MODE, DEFAULT_PARITY, Settings
-from robuststream.container.packets import DEFAULT_CHECKPOINTS, DEFAULT_TILE, MAX_PIXELS, Header, Metadata, Mode
+from robuststream.container.packets import DEFAULT_CHECKPOINTS, DEFAULT_TILE, MAX_PIXELS, Header, Metadata, Mode, Tile
 from robuststream.container.repair import Restored, restore
 from robuststream.container.report import PROVEN, StreamReport
 from robuststream.container.stream import Stream
@@ -32,11 +32,16 @@ from robuststream.picture.grid import Grid
 from robuststream.picture.io import read_picture, to_image
 from robuststream.picture.limits import check_padded_size, check_size
 from robuststream.picture.transforms import analyse, synthesise, to_bytes
+from robuststream.workers import ahead
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 log = logging.getLogger(__name__)
+
+#: Of a batch, tiles of so many latents in one channel are coded together, while the pictures before and behind them
+#: are transformed: 16 tiles of 256 pixels.
+TOGETHER = 16 * 16 * 16
 
 
 def encode(
@@ -82,17 +87,11 @@ def encode(
     """
     model = model or load_model()
     settings = Settings.of(
-        model,
-        tile=tile,
-        mode=mode,
-        quality=quality,
-        parity=parity,
-        checkpoints=checkpoints,
-        max_pixels=max_pixels,
+        model, tile=tile, mode=mode, quality=quality, parity=parity, checkpoints=checkpoints, max_pixels=max_pixels
     )
-    batch = Batch[bytes](single=True)
-    _encode([image], model, settings, batch)
-    return batch.done[0]
+    header, metadata, latents = _analysed(image, model, settings)
+    (tiles,) = encode_all([latents], model, mode=settings.mode, quality=settings.quality)
+    return write_stream(header, tiles, metadata)
 
 
 @overload
@@ -137,8 +136,8 @@ def encode_batch(
     max_pixels: int = MAX_PIXELS,
     on_error: OnError = "raise",
 ) -> list[bytes] | list[bytes | Failure]:
-    """Encode pictures into streams, one each, with their tiles coded together: faster, and in exact mode the same
-    bytes as one by one. Memory for the latents of all of them is needed.
+    """Encode pictures into streams, one each: faster than one by one, and the same bytes. Tiles of some pictures are
+    coded together while the next are transformed.
 
     Other arguments and errors as for `encode`.
 
@@ -150,50 +149,51 @@ def encode_batch(
     refuse_single(images, "pictures")
     model = model or load_model()
     settings = Settings.of(
-        model,
-        tile=tile,
-        mode=mode,
-        quality=quality,
-        parity=parity,
-        checkpoints=checkpoints,
-        max_pixels=max_pixels,
+        model, tile=tile, mode=mode, quality=quality, parity=parity, checkpoints=checkpoints, max_pixels=max_pixels
     )
     batch = Batch[bytes](on_error)
-    _encode(images, model, settings, batch)
+    code = partial(encode_all, model=model, mode=settings.mode, quality=settings.quality)
+
+    def coded(run: Mapping[int, _Analysed]) -> tuple[Mapping[int, _Analysed], dict[int, list[Tile]]]:
+        return run, batch.together({number: item.latents for number, item in run.items()}, code)
+
+    analysed = batch.each(images, lambda image: _analysed(image, model, settings))
+    for run, coded_tiles in ahead(coded, runs(analysed, lambda item: (item.latents[1].latents.area, None), TOGETHER)):
+        for number, tiles in coded_tiles.items():
+            with batch.item(number):
+                batch.done[number] = write_stream(run[number].header, tiles, run[number].metadata)
     return batch.results()
 
 
-def _encode(images: Iterable[Any], model: Model, settings: Settings, batch: Batch[bytes]) -> None:
-    heads: dict[int, tuple[Header, Metadata]] = {}
-    latents: dict[int, tuple[Tensor, Grid]] = {}
-    for number, image in enumerate(images):
-        with batch.item(number):
-            picture = read_picture(image, settings.max_pixels)
-            height, width = picture.pixels.shape[1:]
-            check_size(width, height, settings.max_pixels)
-            grid = Grid(width, height, settings.tile, model.latent_stride, model.factor)
-            check_padded_size(grid, settings.max_pixels)
-            latents[number] = analyse(picture.pixels, model, grid), grid
-            header = Header(
-                width=width,
-                height=height,
-                tile=settings.tile,
-                parameters_digest=model.parameters_digest,
-                synthesis_digest=model.synthesis_digest,
-                mode=settings.mode,
-                colour=picture.colour,
-                checkpoints=model.prior.checkpoints,
-                quality=settings.quality,
-                y_checkpoints=settings.checkpoints,
-                parity=settings.parity,
-                model_name=model.name,
-            )
-            heads[number] = header, picture.metadata
-    code = partial(encode_all, model=model, mode=settings.mode, quality=settings.quality)
-    for number, tiles in batch.together(latents, code).items():
-        with batch.item(number):
-            header, metadata = heads[number]
-            batch.done[number] = write_stream(header, tiles, metadata)
+class _Analysed(NamedTuple):
+    """A picture whose entropy is to be coded."""
+
+    header: Header
+    metadata: Metadata
+    latents: tuple[Tensor, Grid]
+
+
+def _analysed(image: Any, model: Model, settings: Settings) -> _Analysed:
+    picture = read_picture(image, settings.max_pixels)
+    height, width = picture.pixels.shape[1:]
+    check_size(width, height, settings.max_pixels)
+    grid = Grid(width, height, settings.tile, model.latent_stride, model.factor)
+    check_padded_size(grid, settings.max_pixels)
+    header = Header(
+        width=width,
+        height=height,
+        tile=settings.tile,
+        parameters_digest=model.parameters_digest,
+        synthesis_digest=model.synthesis_digest,
+        mode=settings.mode,
+        colour=picture.colour,
+        checkpoints=model.prior.checkpoints,
+        quality=settings.quality,
+        y_checkpoints=settings.checkpoints,
+        parity=settings.parity,
+        model_name=model.name,
+    )
+    return _Analysed(header, picture.metadata, (analyse(picture.pixels, model, grid), grid))
 
 
 @dataclass(frozen=True)
@@ -295,7 +295,8 @@ def decode_batch(
     header_from: Source | Stream | None = None,
     on_error: OnError = "raise",
 ) -> list[Decoded] | list[Decoded | Failure]:
-    """Decode streams with their tiles decoded together: faster, and with the latents that `decode` gives each.
+    """Decode streams: faster than one by one, and the same latents and pixels. Tiles of some streams are decoded
+    together while pixels are made of those before.
 
     Other arguments and errors as for `decode`.
 
@@ -308,22 +309,28 @@ def decode_batch(
     max_pixels = whole_number("max_pixels", max_pixels)
     batch = Batch[Decoded](on_error)
     lender = read_lender(header_from)
-    opened: dict[int, tuple[Stream, Model, Grid]] = {}
-    for number, data in enumerate(streams):
-        with batch.item(number):
-            opened[number] = open_stream(data, model, max_pixels, lender)
-    alike: dict[tuple[Model, Mode, int], dict[int, tuple[Stream, Grid]]] = {}
-    for number, (stream, its_model, grid) in opened.items():
-        key = its_model, stream.header.mode, stream.header.quality
-        alike.setdefault(key, {})[number] = stream, grid
-    decoded: dict[int, DecodedLatents] = {}
-    for (its_model, _, _), items in alike.items():
-        decoded |= batch.together(items, partial(decode_all, model=its_model))
-    for number in sorted(decoded):
-        stream, its_model, grid = opened[number]
-        with batch.item(number):
-            batch.done[number] = _picture(stream, decoded[number], its_model, grid, strict)
+
+    def decoded(run: Mapping[int, _Opened]) -> tuple[Mapping[int, _Opened], dict[int, DecodedLatents]]:
+        ((its_model, *_),) = {_size_and_kind(opened)[1] for opened in run.values()}
+        parts = {number: (stream, grid) for number, (stream, _, grid) in run.items()}
+        return run, batch.together(parts, partial(decode_all, model=its_model))
+
+    opened = batch.each(streams, lambda data: open_stream(data, model, max_pixels, lender))
+    for run, latents in ahead(decoded, runs(opened, _size_and_kind, TOGETHER)):
+        for number, part in latents.items():
+            with batch.item(number):
+                stream, its_model, grid = run[number]
+                batch.done[number] = _picture(stream, part, its_model, grid, strict)
     return batch.results()
+
+
+_Opened = tuple[Stream, Model, Grid]
+
+
+def _size_and_kind(opened: _Opened) -> tuple[int, tuple[Model, Mode, int]]:
+    """Streams of one kind can be decoded together."""
+    stream, model, grid = opened
+    return grid.latents.area, (model, stream.header.mode, stream.header.quality)
 
 
 def _picture(stream: Stream, decoded: DecodedLatents, model: Model, grid: Grid, strict: bool) -> Decoded:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.runtime.nrt import rtsys
 from numba.core.serialize import dumps
 
 from robuststream.files.writing import write_file
@@ -52,7 +53,8 @@ class KernelCache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The machine code for a signature; None where it is to be compiled."""
-        target_context.refresh()
+        # What machine code needs to run. `refresh` would import all that numba can compile: a quarter of a second.
+        rtsys.initialize(target_context)
         codegen = target_context.codegen()
         path = self._path(sig, codegen)
         try:

@@ -18,7 +18,7 @@ PACKAGE = Path(robuststream.__file__).parent
 FLOORS = (
     "errors",
     "checksum files",
-    "kernelcache",
+    "kernelcache workers",
     "kernels",
     "container",
     "entropy networks",

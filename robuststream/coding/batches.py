@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, Literal, TypeVar
 
@@ -22,17 +22,15 @@ class Batch(Generic[Result]):
 
     Args:
         on_error: "raise": the first error ends all. "return": it is kept in the place of a result.
-        single: errors need not say which item they are about.
 
     Raises:
         ValueError: `on_error` is something else.
     """
 
-    def __init__(self, on_error: OnError = "raise", single: bool = False) -> None:
+    def __init__(self, on_error: OnError = "raise") -> None:
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error {on_error!r} is not known: use 'raise' or 'return'")
         self._raises = on_error == "raise"
-        self._single = single
         self.done: dict[int, Result] = {}
         self.failed: dict[int, Failure] = {}
 
@@ -42,9 +40,7 @@ class Batch(Generic[Result]):
         try:
             yield
         except RobustStreamError as error:
-            if self._single and self._raises:
-                raise
-            named = error if self._single else type(error)(f"picture {number}: {error}")
+            named = type(error)(f"picture {number}: {error}")
             if self._raises:
                 raise named from error
             self.failed[number] = _without_frames(named)
@@ -52,6 +48,16 @@ class Batch(Generic[Result]):
             if self._raises:
                 raise
             self.failed[number] = _without_frames(error)
+
+    def each(self, items: Iterable[Any], work: Callable[[Any], Part]) -> Iterator[tuple[int, Part]]:
+        """What becomes of each item by itself, when it is asked for; those that fail are passed over."""
+        for number, item in enumerate(items):
+            made = []
+            with self.item(number):
+                made = [work(item)]
+            del item
+            if made:
+                yield number, made.pop()
 
     def together(self, items: Mapping[int, Item], work: Callable[[Sequence[Item]], Sequence[Part]]) -> dict[int, Part]:
         """Work that all items do together, or one by one where one of them fails: then the others have theirs."""
@@ -67,6 +73,24 @@ class Batch(Generic[Result]):
     def results(self) -> list[Any]:
         """Results and kept errors in the items' order."""
         return [item for _, item in sorted((self.done | self.failed).items(), key=lambda pair: pair[0])]
+
+
+def runs(
+    items: Iterable[tuple[int, Item]], size_and_kind: Callable[[Item], tuple[int, Hashable]], most: int
+) -> Iterator[dict[int, Item]]:
+    """Items that follow each other, are of one kind, and have no more than the `most` size in all, unless one alone
+    has more; each run is given as soon as it is known to be over."""
+    run: dict[int, Item] = {}
+    total, before = 0, None
+    for number, item in items:
+        size, kind = size_and_kind(item)
+        if run and (kind != before or total + size > most):
+            yield run
+            run, total = {}, 0
+        run[number] = item
+        total, before = total + size, kind
+    if run:
+        yield run
 
 
 def refuse_single(items: Any, what: str) -> None:

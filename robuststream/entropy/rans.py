@@ -149,15 +149,16 @@ def start(words, bounds, states, positions, status):  # type: ignore[no-untyped-
 
 
 @kernel
-def decode(words, bounds, states, positions, status, rows, cdf, starts, lengths, offsets, lookup, symbols):  # type: ignore[no-untyped-def]
+def decode(words, bounds, states, positions, status, rows, order, cdf, starts, lengths, offsets, lookup, symbols):  # type: ignore[no-untyped-def]
     """Decode one step of every tile whose status is OK; any words at all end in symbols or in a status.
 
     Args:
         words: uint32 (n,); bounds: int64 (T + 1,).
         states, positions, status: uint64, int64, int32 (T,), as left by the step before; updated.
         rows: uint16 (T, m), the CDF row of each symbol; the caller has checked their range.
+        order: int32 (T, m), which symbol comes when.
         cdf, starts, lengths, offsets, lookup: of the tables.
-        symbols: int32 (T, m), zeros; filled up to where a tile fails.
+        symbols: int32 (T, m), zeros; filled, in that order, up to where a tile fails.
     """
     for tile in range(len(states)):
         if status[tile] != OK:
@@ -167,7 +168,8 @@ def decode(words, bounds, states, positions, status, rows, cdf, starts, lengths,
         end = bounds[tile + 1]
         fault = OK
         for i in range(rows.shape[1]):
-            row = rows[tile, i]
+            element = order[tile, i]
+            row = rows[tile, element]
             begin = starts[row]
             slot = np.int64(state & SLOT_MASK)
             value = np.int64(lookup[row, slot >> 8])
@@ -212,7 +214,7 @@ def decode(words, bounds, states, positions, status, rows, cdf, starts, lengths,
             if value > MAX_SYMBOL or value < -MAX_SYMBOL:
                 fault = RANGE
                 break
-            symbols[tile, i] = value
+            symbols[tile, element] = value
         states[tile] = state
         positions[tile] = at
         status[tile] = fault

@@ -19,6 +19,10 @@ class Box:
     right: int
 
     @property
+    def area(self) -> int:
+        return self.height * self.width
+
+    @property
     def height(self) -> int:
         return self.bottom - self.top
 

@@ -7,10 +7,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from robuststream.kernels import kernel
 from robuststream.model.frozen import Model
 from robuststream.networks.fixedpoint import ONE
 from robuststream.picture.grid import Grid
 from robuststream.picture.windows import analysis_halo, synthesis_halo, windows
+from robuststream.workers import at_once, shares
+
+#: Values of pixels that are worth a thread.
+LEAST = 1 << 18
 
 
 def analyse(pixels: Tensor, model: Model, grid: Grid) -> Tensor:
@@ -46,9 +51,22 @@ def synthesise(latents: Tensor, model: Model, grid: Grid) -> Tensor:
 
 
 def to_bytes(tensor: Tensor) -> npt.NDArray[np.uint8]:
-    """float (3, H, W) in [0, 1] to uint8 (H, W, 3), row by row so that no second picture of floats is held."""
-    pixels = np.empty((tensor.shape[1], tensor.shape[2], 3), np.uint8)
-    for row in range(0, tensor.shape[1], 256):
-        piece = (tensor[:, row : row + 256] * 255).round().to(torch.uint8)
-        pixels[row : row + 256] = piece.permute(1, 2, 0).numpy()
+    """float (3, H, W) in [0, 1] to uint8 (H, W, 3)."""
+    planes = tensor.float().contiguous().numpy()
+    pixels = np.empty((*planes.shape[1:], 3), np.uint8)
+
+    def round_rows(share: slice) -> None:
+        _round(planes, share.start, share.stop, pixels)
+
+    at_once(round_rows, shares(len(pixels), planes.size, LEAST))
     return pixels
+
+
+@kernel
+def _round(planes, top, bottom, pixels):  # type: ignore[no-untyped-def]
+    """Some rows of float32 (3, H, W) in [0, 1] to uint8 (H, W, 3), halves to the even number, as torch rounds."""
+    for row in range(top, bottom):
+        for column in range(planes.shape[2]):
+            for channel in range(3):  # a constant, so that a processor's wide registers are used
+                value = np.rint(planes[channel, row, column] * np.float32(255))
+                pixels[row, column, channel] = np.uint8(value)

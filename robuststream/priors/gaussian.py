@@ -21,6 +21,7 @@ from torch import Tensor
 from robuststream.networks.fixedpoint import ONE
 from robuststream.priors.gain import Gain
 from robuststream.priors.quantiser import Quantiser
+from robuststream.priors.thresholds import Thresholds
 from robuststream.priors.walk import WHOLE, Runner, Select, Walk
 
 SCALES, MEANS = "scales", "means"
@@ -62,7 +63,7 @@ class Gaussian:
     def __init__(
         self, thresholds: Tensor, chunks: Sequence[str], network: Runner | None = None, gain: Gain | None = None
     ) -> None:
-        self._thresholds = thresholds.double()
+        self._thresholds = Thresholds(thresholds)
         self._chunks = tuple(chunks)
         self._network = network
         self._gain = gain
@@ -90,5 +91,5 @@ class Gaussian:
         return torch.where(below < rows, below, above)
 
     def indexes(self, scales: Tensor) -> Tensor:
-        """How many thresholds lie below each scale: CompressAI's `build_indexes`, on integers."""
-        return torch.bucketize(scales.contiguous(), self._thresholds)
+        """How many thresholds lie below each scale."""
+        return self._thresholds.below(scales)

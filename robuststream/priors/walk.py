@@ -45,7 +45,6 @@ from robuststream.priors.quantiser import Quantiser, Rows, Uniform
 from robuststream.priors.repair import repaired_rows
 
 Select = Callable[[Tensor], Tensor]
-Places = npt.NDArray[np.intp]
 #: An exact network, or a native one: integers (or real numbers) in units of 2^-12 to the same, float64.
 Runner = Callable[[Tensor], Tensor]
 #: Given a tolerance, rows (T, n) that elements might have had at the encoder.
@@ -65,12 +64,6 @@ def everything(latent: Tensor) -> Tensor:
 def integers(latents: Tensor) -> Tensor:
     """float64 at 2^-12 to int32: what is an integer already in exact mode, rounded in native mode."""
     return torch.round(latents).to(torch.int32)
-
-
-def largest_first(rows: Rows) -> Places:
-    """In which order elements are coded, given their rows (T, n): those of the largest scales first, equal ones in
-    element order."""
-    return np.argsort(np.uint16(0xFFFF) - rows, axis=1, kind="stable")
 
 
 class Prior(Protocol):
@@ -140,8 +133,7 @@ class Walk(ABC):
             self.digest.update(row_array, mean_array.to(torch.int32).numpy())
         else:
             row_array = self._native_step(latent, row_array, doubts)
-        order = largest_first(row_array) if by_scale else None
-        symbols = self._symbols(latent, select, row_array, mean_array, quantiser, order)
+        symbols = self._symbols(latent, select, row_array, mean_array, quantiser, by_scale)
         return quantiser.values(torch.from_numpy(symbols).double(), mean_array, row_array).reshape(shape)
 
     def _native_step(self, latent: str, rows: Rows, doubts: Doubts | None) -> Rows:
@@ -166,9 +158,9 @@ class Walk(ABC):
 
     @abstractmethod
     def _symbols(
-        self, latent: str, select: Select, rows: Rows, means: Tensor, quantiser: Quantiser, order: Places | None
+        self, latent: str, select: Select, rows: Rows, means: Tensor, quantiser: Quantiser, by_scale: bool
     ) -> npt.NDArray[np.int32]:
-        """This step's symbols, int32 (T, n), in element order; `order` says in which they are coded."""
+        """This step's symbols, int32 (T, n), in element order."""
 
 
 class EncodingWalk(Walk):
@@ -201,14 +193,11 @@ class EncodingWalk(Walk):
         return rows
 
     def _symbols(
-        self, latent: str, select: Select, rows: Rows, means: Tensor, quantiser: Quantiser, order: Places | None
+        self, latent: str, select: Select, rows: Rows, means: Tensor, quantiser: Quantiser, by_scale: bool
     ) -> npt.NDArray[np.int32]:
         target = select(self._targets[latent]).reshape(self.tiles, -1).double()
         symbols = quantiser.symbols(target, means).to(torch.int32).numpy()
-        if order is None:
-            self.coder.code(rows, symbols)
-        else:
-            self.coder.code(np.take_along_axis(rows, order, axis=1), np.take_along_axis(symbols, order, axis=1))
+        self.coder.code(rows, symbols, by_scale)
         return symbols
 
     def checkpoint(self) -> None:
@@ -288,13 +277,9 @@ class DecodingWalk(Walk):
         return True
 
     def _symbols(
-        self, latent: str, select: Select, rows: Rows, means: Tensor, quantiser: Quantiser, order: Places | None
+        self, latent: str, select: Select, rows: Rows, means: Tensor, quantiser: Quantiser, by_scale: bool
     ) -> npt.NDArray[np.int32]:
-        if order is None:
-            return self.coder.code(rows)
-        symbols = np.empty(rows.shape, np.int32)
-        np.put_along_axis(symbols, order, self.coder.code(np.take_along_axis(rows, order, axis=1)), axis=1)
-        return symbols
+        return self.coder.code(rows, by_scale)
 
     def checkpoint(self) -> None:
         self.coder.mark()

@@ -16,6 +16,7 @@ import torch
 
 import robuststream as rs
 from robuststream import codec
+from robuststream.coding.batches import runs
 from robuststream.faults import drop_tiles
 from tests.helpers import without_headers
 from tests.small import model, picture
@@ -271,3 +272,44 @@ def test_robust_codec() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert lenient.decompress([[failed]], out["shape"])["x_hat"].isnan().all()
+
+
+# --- Runs ------------------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_alike_and_not_too_large() -> None:
+    items = [(3, "a"), (4, "a"), (9, "a"), (2, "b"), (1, "b"), (5, "b"), (1, "a")]
+    cut = runs(enumerate(items), lambda item: item, most=8)
+    assert [list(run) for run in cut] == [[0, 1], [2], [3, 4, 5], [6]]
+    assert list(runs([], len, most=8)) == []
+
+
+def test_a_batch_of_many_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One picture in each, of two modes; what fails, fails by itself."""
+    monkeypatch.setattr(codec, "TOGETHER", 1)
+    assert rs.encode_batch(IMAGES, model(), tile=64) == STREAMS
+    native = rs.encode(IMAGES[1], model(), tile=64, mode="native")
+    given = [STREAMS[0], native, b"nothing", STREAMS[2], LOST]
+    with pytest.warns(rs.DamageWarning):
+        outs = rs.decode_batch(given, model(), on_error="return")
+    for number in (0, 1, 3, 4):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            same(outs[number], given[number])
+    assert isinstance(outs[2], rs.NotARobustStream)
+
+
+def test_of_many_pictures_few_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latents that are coded are let go while others are made."""
+    monkeypatch.setattr(codec, "TOGETHER", 1)
+    analyse, alive = codec.analyse, []
+
+    def watched(*given: Any) -> torch.Tensor:
+        # The one that is coded, the one before whose stream is written, and the one that ended its run.
+        assert sum(ref() is not None for ref in alive) <= 3
+        y = analyse(*given)
+        alive.append(weakref.ref(y))
+        return y
+
+    monkeypatch.setattr(codec, "analyse", watched)
+    assert rs.encode_batch(IMAGES * 4, model(), tile=64) == STREAMS * 4

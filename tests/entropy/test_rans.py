@@ -212,7 +212,8 @@ def run_decoder(start, decode_, words, bounds, rows, tables):
     start(words, bounds, states, positions, status)
     symbols = np.zeros(rows.shape, np.int32)
     parts = (tables.cdf, tables.starts, tables.lengths, tables.offsets, tables.lookup)
-    decode_(words, bounds, states, positions, status, rows, *parts, symbols)
+    order = np.tile(np.arange(rows.shape[1], dtype=np.int32), (tiles, 1))
+    decode_(words, bounds, states, positions, status, rows, order, *parts, symbols)
     return symbols, states, positions, status
 
 

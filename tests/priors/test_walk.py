@@ -158,7 +158,7 @@ def test_the_samples_meet_many_rows_and_means(coded):
         words = coded.data[tile].words
         walk = DecodingWalk(tables, NAME, [TileData(words, coded.data[tile].digest, coded.data[tile].z_words)])
         real = walk.coder.code
-        walk.coder.code = lambda given, real=real: rows.update(given.ravel().tolist()) or real(given)
+        walk.coder.code = lambda given, *how, real=real: rows.update(given.ravel().tolist()) or real(given, *how)
         prior.walk(walk, HEIGHT, WIDTH)
     assert rows == set(range(len(THRESHOLDS) + 1 + HYPER_CHANNELS))
 

@@ -97,8 +97,10 @@ def _symbols(path: Path, model: rs.Model) -> tuple[np.ndarray, np.ndarray]:
     y = analyse(torch.from_numpy(pixels.copy()).permute(2, 0, 1), model, grid)
     walk = EncodingWalk(model.tables, model.parameters_digest, model.prior.analyse(y[None]))
     model.prior.walk(walk, grid.latents.height, grid.latents.width)
-    # The second step is y.
-    return walk.coder._symbols[1][0], walk.coder._rows[1][0]
+    # The second step is y; in its order of coding.
+    rows, symbols, _ = walk.coder._steps[1]
+    order = np.argsort(np.uint16(0xFFFF) - rows[0], kind="stable")
+    return symbols[0][order], rows[0][order]
 
 
 def _padded_tables(model: rs.Model, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
