@@ -9,6 +9,7 @@ a dozen times.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,12 @@ from robuststream.kernels import kernel
 from robuststream.networks.engines import BANDS, ENGINES, banded
 from robuststream.networks.graph import Layer
 from robuststream.networks.phases import Phases
+from robuststream.workers import at_once, shares
 
 INT8 = ENGINES["int8"]
+#: Elements that are worth a thread of their own.
+LEAST = 1 << 15
+Pair = tuple[int, int]
 
 
 class LimbConvolution:
@@ -45,30 +50,56 @@ class LimbConvolution:
         above, below, left, right = phases.margins
         limbs = np.zeros((3, batch, height + above + below, width + left + right, channels), np.int8)
         counts = np.ones(limbs.shape[1:3], np.int8)
-        split(x.numpy(), limbs, counts, above, left)
+        values = x.numpy()
+        _in_threads(height, x.numel(), lambda first, last: split(values, limbs, counts, first, last, above, left))
         rows, columns = phases.size(height, width)
         out = np.empty((batch, rows * phases.up, columns * phases.up, len(self._bias)), np.int32)
-        for phase, weight, taps in zip(phases.phases, self._weights, self._taps, strict=True):
-            shifted = taps + np.array((above, left))
+        for number, phase in enumerate(phases.phases):
+            taps = self._taps[number] + np.array((above, left))
             last = 0
             while last < batch * rows * columns:
-                first, (last, count) = last, band(counts, shifted, phases.step, rows, columns, last, BANDS[-1])
-                # What is made up to a band, or to a multiple of 8 columns, meets no output that is kept.
-                matrix = torch.zeros((banded(count * (last - first)), weight.shape[0]), dtype=torch.int8)
-                gather(limbs, count, shifted, phases.step, rows, columns, first, last, matrix.numpy())
-                product = torch._int_mm(matrix, weight)
-                place = phase.row, phase.column, phases.up
-                terms = self._bias, self._shift, self._limit, self._slope
-                finish(product.numpy(), count, *terms, rows, columns, first, last, *place, out)
+                first, (last, count) = last, band(counts, taps, phases.step, rows, columns, last, BANDS[-1])
+                self._band(number, limbs, count, taps, (rows, columns), (first, last), (phase.row, phase.column), out)
         return torch.from_numpy(out)
+
+    def _band(
+        self, number: int, limbs: Any, count: int, taps: Any, size: Pair, outputs: Pair, place: Pair, out: Any
+    ) -> None:
+        """Some outputs of a phase."""
+        weight, step, up = self._weights[number], self._phases.step, self._phases.up
+        begin, together = outputs[0], outputs[1] - outputs[0]
+        # What is made up to a band, or to a multiple of 8 columns, meets no output that is kept.
+        matrix = torch.zeros((banded(count * together), weight.shape[0]), dtype=torch.int8)
+        columns = matrix.numpy()
+        _in_threads(
+            together,
+            count * together * len(weight),
+            lambda first, last: gather(limbs, count, taps, step, *size, begin, together, first, last, columns),
+        )
+        product = torch._int_mm(matrix, weight).numpy()
+        terms = self._bias, self._shift, self._limit, self._slope
+        _in_threads(
+            together,
+            count * product.size // 4,
+            lambda first, last: finish(product, count, *terms, *size, begin, together, first, last, *place, up, out),
+        )
+
+
+def _in_threads(items: int, work: int, call: Callable[[int, int], None]) -> None:
+    """Call with the first and last of each share."""
+    parts = shares(items, work, LEAST)
+    if len(parts) == 1:
+        call(0, items)
+    else:
+        at_once(lambda part: call(part.start, part.stop), parts)
 
 
 @kernel
-def split(x: Any, limbs: Any, counts: Any, top: int, left: int) -> None:
-    """Limbs of x (B, H, W, C), the lowest first, into the middle of (3, B, H', W', C); and for each row (B, H') how
-    many of them it has that are not zero."""
+def split(x: Any, limbs: Any, counts: Any, first: int, last: int, top: int, left: int) -> None:
+    """Limbs of rows `first` to `last` of x (B, H, W, C), the lowest first, into the middle of (3, B, H', W', C); and
+    for each row (B, H') how many of them it has that are not zero."""
     for b in range(x.shape[0]):
-        for r in range(x.shape[1]):
+        for r in range(first, last):
             middles, highs = 0, 0
             for q in range(x.shape[2]):
                 for c in range(x.shape[3]):
@@ -108,15 +139,26 @@ def band(counts: Any, taps: Any, step: int, rows: int, columns: int, first: int,
 
 @kernel
 def gather(
-    limbs: Any, count: int, taps: Any, step: int, rows: int, columns: int, first: int, last: int, matrix: Any
+    limbs: Any,
+    count: int,
+    taps: Any,
+    step: int,
+    rows: int,
+    columns: int,
+    begin: int,
+    together: int,
+    first: int,
+    last: int,
+    matrix: Any,
 ) -> None:
-    """Columns of outputs `first` to `last`: those of all lowest limbs, then of the next, one below the other."""
+    """Columns of the outputs `first` to `last` of a band of so many `together` that begins at `begin`: those of all
+    lowest limbs, then of the next, one below the other."""
     channels = limbs.shape[4]
     for limb in range(count):
         for place in range(first, last):
-            picture, inside = divmod(place, rows * columns)
+            picture, inside = divmod(begin + place, rows * columns)
             row, column = divmod(inside, columns)
-            line = matrix[limb * (last - first) + place - first]
+            line = matrix[limb * together + place]
             for tap in range(len(taps)):
                 seen = limbs[limb, picture, row * step + taps[tap, 0], column * step + taps[tap, 1]]
                 start = tap * channels
@@ -134,6 +176,8 @@ def finish(
     slope: int,
     rows: int,
     columns: int,
+    begin: int,
+    together: int,
     first: int,
     last: int,
     phase_row: int,
@@ -141,16 +185,17 @@ def finish(
     up: int,
     out: Any,
 ) -> None:
-    """Joins products of limbs, adds the bias, rounds, saturates, applies the activation; into out (B, H, W, O)."""
+    """Joins the products of outputs `first` to `last` of a band, adds the bias, rounds, saturates, applies the
+    activation; into out (B, H, W, O)."""
     low = product.shape[1] // 2
     for place in range(first, last):
-        picture, inside = divmod(place, rows * columns)
+        picture, inside = divmod(begin + place, rows * columns)
         row, column = divmod(inside, columns)
         line = out[picture, row * up + phase_row, column * up + phase_column]
         for o in range(len(bias)):
             total = bias[o]
             for limb in range(count):
-                products = product[limb * (last - first) + place - first]
+                products = product[limb * together + place]
                 total += ((np.int64(products[o]) << 7) + products[low + o]) << (8 * limb)
             value = (total + (np.int64(1) << (shift[o] - 1))) >> shift[o]
             value = min(max(value, -limit), limit)
