@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -41,6 +42,8 @@ from robuststream.priors.gaussian import Gaussian
 from robuststream.priors.hyperprior import Hyperprior, LatentCoder, Parallel
 from robuststream.priors.walk import Prior, Runner
 
+log = logging.getLogger(__name__)
+
 #: A native network's name and the network, to what is used in its place.
 Change = Callable[[str, Runner], Runner]
 
@@ -55,7 +58,8 @@ class Model:
         factor: pixels per latent of the deepest level; pictures are padded to a multiple of it.
         channels: of y.
         qualities: how many quality indexes there are; 1 where the rate is not variable.
-        device: where the analysis and synthesis transforms run; the exact networks always run on the CPU.
+        device: where the analysis and synthesis transforms run.
+        exact_device: where the networks of the entropy parameters run: the same, or the CPU if it is not exact there.
 
     Args:
         change: a function of a native network's name and the network, which gives the one to use instead; for models
@@ -78,25 +82,44 @@ class Model:
         #: The proof of exactness, layer by layer, of each network that yields entropy parameters: asked for here alone.
         self.bounds = {} if parts.live_names else {name: prove(parts.network(name)) for name in parts.exact_names}
         self.qualities = 1 if parts.gains is None else len(parts.gains)
-        self._makers = {mode: PriorMaker(parts, mode, self.bounds, self.device, change) for mode in Mode}
+        #: Where the exact networks run: on the model's device, if that is seen to compute them exactly.
+        self.exact_device = self._exact_device()
+        self._makers = {
+            mode: PriorMaker(parts, mode, self.bounds, (self.device, self.exact_device), change) for mode in Mode
+        }
         #: What modes and quality indexes share of a prior: its geometry, and what an encoder codes.
         self.prior = self._makers[Mode.NATIVE if parts.live_names else Mode.EXACT](0)
         self.factor = self.latent_stride * self.prior.hyper_factor
         self.parameters_digest = parts.parameters_digest()
         self.synthesis_digest = parts.synthesis_digest()
 
-    def known_answer(self) -> str:
+    def _exact_device(self) -> torch.device:
+        """A device on which the known answer is the CPU's, and else the CPU, which is said."""
+        cpu = torch.device("cpu")
+        if self.device.type == "cpu" or self.parts.live_names:
+            return cpu
+        try:
+            if self.known_answer(self.device) == self.known_answer(cpu):
+                return self.device
+            reason = "the known-answer test fails there"
+        except (UnsupportedModel, RuntimeError, NotImplementedError) as error:
+            reason = first_line(error)
+        what = "the networks of its entropy parameters run on the CPU"
+        log.warning("%s: %s, not on %s: %s", self.name, what, self.device, reason)
+        return cpu
+
+    def known_answer(self, device: torch.device | str = "cpu") -> str:
         """SHA-256 of what the exact networks make of a fixed input: equal on every machine that may decode."""
         digest = hashlib.sha256()
         for name, bounds in self.bounds.items():
-            # Made for this and let go: each holds its weights in float64.
-            network = ExactNetwork(self.parts.network(name), bounds)
+            # Made for this and let go: each holds its weights once more.
+            network = ExactNetwork(self.parts.network(name), bounds, device)
             channels = network.network.channels[0]
             # Symbols from -8 to 8, without a pattern that a kernel's blocking could hide behind.
             ramp = np.arange(channels * 16, dtype=np.int64)
             symbols = (ramp * 1103515245 + 12345 >> 16) % 17 - 8
             answer = network(torch.from_numpy(symbols * ONE).reshape(1, channels, 4, 4))
-            digest.update(answer.to(torch.int32).numpy().astype("<i4").tobytes())
+            digest.update(answer.to(torch.int32).cpu().numpy().astype("<i4").tobytes())
         return digest.hexdigest()[:32]
 
     def prior_for(self, mode: Mode, quality: int = 0) -> Prior:
@@ -201,7 +224,7 @@ class PriorMaker:
 
     Args:
         bounds: of each exact network, by its name, as `prove` gives them; none are needed in native mode.
-        device: where the analysis runs.
+        devices: where the analysis runs, and where the exact networks do.
         change: as for `Model`.
     """
 
@@ -210,14 +233,14 @@ class PriorMaker:
         parts: ModelParts,
         mode: Mode,
         bounds: Mapping[str, Sequence[LayerBound]],
-        device: torch.device,
+        devices: tuple[torch.device, torch.device],
         change: Change | None = None,
     ) -> None:
         self._parts = parts
         self._bounds = bounds
         self._exact = mode == Mode.EXACT
         self._change = change
-        self._device = device
+        self._device, self._exact_device = devices
         self._runners: dict[str, Runner] = {}
         self._priors: dict[int, Prior] = {}
 
@@ -269,7 +292,7 @@ class PriorMaker:
     def _runner(self, name: str, network: Network | None = None) -> Runner:
         if name not in self._runners:
             self._runners[name] = (
-                ExactNetwork(network or self._parts.network(name), self._bounds[name])
+                ExactNetwork(network or self._parts.network(name), self._bounds[name], self._exact_device)
                 if self._exact
                 else self._native(name, NativeNetwork(network or self._parts.networks[name]))
             )

@@ -79,7 +79,8 @@ class ExactNetwork:
         x = x.to(self.device, torch.float64).clamp(-LIMIT, LIMIT).to(torch.int32)
         values = self.network.run(x.permute(0, 2, 3, 1).contiguous(), self._operate)
         output = in_format(values, self._formats[-1], OUTSIDE)
-        return output.permute(0, 3, 1, 2).to(torch.float64)
+        # Channel by channel in memory, as symbols are coded.
+        return output.permute(0, 3, 1, 2).to(torch.float64, memory_format=torch.contiguous_format)
 
     def _convolution(self, number: int) -> Any:
         layer, slope = self.network.layers[number], NO_SLOPE

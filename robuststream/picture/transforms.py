@@ -37,22 +37,23 @@ def analyse(pixels: Tensor, model: Model, grid: Grid) -> Tensor:
 
 
 def synthesise(latents: Tensor, model: Model, grid: Grid) -> Tensor:
-    """Pixels, float32 (3, H, W) in [0, 1], of latents, int32 (M, h, w) at 2^-12; the padding is cut off."""
-    tensor = torch.empty((3, grid.height, grid.width), dtype=torch.float32, device="cpu")
+    """Pixels, float32 (3, H, W) in [0, 1] on the model's device, of latents, int32 (M, h, w) at 2^-12; the padding is
+    cut off."""
+    tensor = torch.empty((3, grid.height, grid.width), dtype=torch.float32, device=model.device)
     halo = synthesis_halo(model.synthesis.network)
     for window in windows(grid.latents):
         target = window.scaled(grid.stride).clipped(grid.pixels)
         wide = window.grown(halo, halo, grid.latents)
-        piece = latents[(slice(None), *wide.slices())].float() / ONE
+        piece = latents[(slice(None), *wide.slices())].to(model.device).float() / ONE
         pixels = model.synthesis(piece.unsqueeze(0))[0]
         source = target.relative_to(wide.scaled(grid.stride))
-        tensor[(slice(None), *target.slices())] = pixels[(slice(None), *source.slices())].clamp(0, 1).cpu()
+        tensor[(slice(None), *target.slices())] = pixels[(slice(None), *source.slices())].clamp(0, 1)
     return tensor
 
 
 def to_bytes(tensor: Tensor) -> npt.NDArray[np.uint8]:
     """float (3, H, W) in [0, 1] to uint8 (H, W, 3)."""
-    planes = tensor.float().contiguous().numpy()
+    planes = tensor.float().cpu().contiguous().numpy()
     pixels = np.empty((*planes.shape[1:], 3), np.uint8)
 
     def round_rows(share: slice) -> None:

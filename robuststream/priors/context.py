@@ -92,13 +92,16 @@ class SpatialContext:
         reach = self._reach
         # Channels first, then tiles: places of all tiles so make one matrix for the pointwise networks.
         side = side.transpose(0, 1)
-        known = _zeros(self._channels, tiles, height + 2 * reach, width + 2 * reach)
+        device = side.device
+        known = _zeros(self._channels, tiles, height + 2 * reach, width + 2 * reach, device=device)
         for number, (rows, columns) in enumerate(self._order.steps(height, width, reach)):
+            # A step's places where the networks run; an encoder's latents are on the CPU.
+            down, across = rows.to(device), columns.to(device)
             if number == 0 and self._order.first_is_blind:
-                context = _zeros(self._context_channels, tiles, len(rows))
+                context = _zeros(self._context_channels, tiles, len(rows), device=device)
             else:
-                context = self._context(known, rows, columns)
-            inputs = [side[:, :, rows, columns], context]
+                context = self._context(known, down, across)
+            inputs = [side[:, :, down, across], context]
             inputs = inputs[::-1] if self._order.context_first else inputs
             parameters = self._gaussian(torch.cat(inputs).unsqueeze(0)).rearranged(_tiles_first)
 
@@ -106,7 +109,7 @@ class SpatialContext:
                 return part(latent)[:, :, rows, columns]
 
             decoded = parameters.code(walk, select)
-            known[:, :, rows + reach, columns + reach] = decoded.transpose(0, 1)
+            known[:, :, down + reach, across + reach] = decoded.transpose(0, 1)
         return known[:, :, reach : reach + height, reach : reach + width].transpose(0, 1)
 
     def steps(self, height: int, width: int) -> int:
@@ -114,7 +117,7 @@ class SpatialContext:
 
     def _context(self, known: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """The prediction at these places: (channels, T, P)."""
-        down, across = self._taps
+        down, across = (taps.to(known.device) for taps in self._taps)
         together = max(1, GATHERED // (self._channels * len(down) * known.shape[1]))
         if len(rows) > together:
             pieces = zip(torch.split(rows, together), torch.split(columns, together), strict=True)
@@ -122,11 +125,11 @@ class SpatialContext:
         near = known[:, :, self._reach + rows + down[:, None], self._reach + columns + across[:, None]]
         gathered = near.transpose(1, 2).reshape(-1, near.shape[1], near.shape[3])
         context = self._prediction(gathered.unsqueeze(0))[0]
-        return context if self._bias is None else saturate(context + self._bias[:, None, None])
+        return context if self._bias is None else saturate(context + self._bias.to(context.device)[:, None, None])
 
 
-def _zeros(*shape: int) -> Tensor:
-    return torch.zeros(shape, dtype=torch.float64, device="cpu")
+def _zeros(*shape: int, device: torch.device) -> Tensor:
+    return torch.zeros(shape, dtype=torch.float64, device=device)
 
 
 def _tiles_first(x: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ class Thresholds:
     """
 
     def __init__(self, thresholds: Tensor) -> None:
-        ascending = thresholds.double().numpy()
+        self._ascending = thresholds.double()
+        ascending = self._ascending.numpy()
         begins = (np.arange(FIRST, LAST + 1, dtype=np.int64) << DROPPED).view(np.float64)
         #: Of each pattern of leading bits, how many thresholds lie below all numbers that begin so.
         self._counts = np.searchsorted(ascending, begins).astype(np.int32)
@@ -40,6 +41,8 @@ class Thresholds:
     def below(self, scales: Tensor) -> Tensor:
         """How many are less than each scale, int32 in the scales' shape. As torch.bucketize counts them, of which this
         is a sixth of the time."""
+        if scales.device.type != "cpu":
+            return torch.bucketize(scales.contiguous(), self._ascending.to(scales.device), out_int32=True)
         values = scales.double().contiguous().reshape(-1).numpy()
         counts = np.empty(values.shape, np.int32)
 

@@ -66,6 +66,32 @@ def integers(latents: Tensor) -> Tensor:
     return torch.round(latents).to(torch.int32)
 
 
+def _on_host(rows: Tensor, means: Tensor) -> tuple[Rows, Tensor]:
+    """Rows and means (float64) where symbols are coded: on the CPU. From another device, where both are integers, they
+    come in one transfer of 6 bytes an element."""
+    if rows.device.type == "cpu":
+        return rows.to(torch.int32).numpy().astype(np.uint16), means.double()
+    return _unpacked(_packed(rows, means).cpu(), rows.shape)
+
+
+def _packed(rows: Tensor, means: Tensor) -> Tensor:
+    """uint8: means as int32, then rows as u16; whichever device they are on."""
+    # Rows above 32,767 wrap, and are what they were when their bits are read as those of u16.
+    values = means.to(torch.int32), rows.to(torch.int16)
+    return torch.cat([value.contiguous().view(torch.uint8).flatten() for value in values])
+
+
+def _unpacked(packed: Tensor, shape: torch.Size) -> tuple[Rows, Tensor]:
+    means, rows = torch.split(packed, [4 * shape.numel(), 2 * shape.numel()])
+    # In memory of its own, since a view of 16 bits must begin where one may.
+    return rows.clone().numpy().view(np.uint16).reshape(shape), means.view(torch.int32).reshape(shape).double()
+
+
+def _back(latents: Tensor, device: torch.device) -> Tensor:
+    """Latents to where the networks run; to another device as the integers they are there."""
+    return latents if device.type == "cpu" else latents.to(torch.int32).to(device).double()
+
+
 class Prior(Protocol):
     """An entropy model: how latents are coded."""
 
@@ -127,14 +153,14 @@ class Walk(ABC):
             The latents, such as sat(symbol * 2^12 + mean), float64 (T, ...): integers in exact mode.
         """
         shape = rows.shape
-        row_array = rows.reshape(self.tiles, -1).to(torch.int32).numpy().astype(np.uint16)
-        mean_array = means.expand(shape).reshape(self.tiles, -1).double()
+        row_array, mean_array = _on_host(rows.reshape(self.tiles, -1), means.expand(shape).reshape(self.tiles, -1))
         if self._native_steps is None:
             self.digest.update(row_array, mean_array.to(torch.int32).numpy())
         else:
             row_array = self._native_step(latent, row_array, doubts)
         symbols = self._symbols(latent, select, row_array, mean_array, quantiser, by_scale)
-        return quantiser.values(torch.from_numpy(symbols).double(), mean_array, row_array).reshape(shape)
+        latents = quantiser.values(torch.from_numpy(symbols).double(), mean_array, row_array)
+        return _back(latents.reshape(shape), rows.device)
 
     def _native_step(self, latent: str, rows: Rows, doubts: Doubts | None) -> Rows:
         before = self.digest.values

@@ -14,7 +14,9 @@ from robuststream import priors
 from robuststream.priors import autoregressive, checkerboard
 from robuststream.priors.context import Order, Places
 
-MODULES = [module.name for module in pkgutil.iter_modules(priors.__path__)]
+#: What looks a number up has nothing to draw; gaussian.py's diagram shows where it stands.
+WITHOUT = {"thresholds"}
+MODULES = [module.name for module in pkgutil.iter_modules(priors.__path__) if module.name not in WITHOUT]
 #: Signs of places: those a step decodes, those of earlier steps, and the rest.
 NOW, BEFORE, EMPTY = "◌■□"
 RASTER_REACH = 2

@@ -21,7 +21,17 @@ from robuststream.networks.narrowing import freeze_exact
 from robuststream.priors.factorized import Factorized
 from robuststream.priors.gaussian import CHUNKS, Gaussian
 from robuststream.priors.hyperprior import Hyperprior, Parallel
-from robuststream.priors.walk import DESYNC, ENDED, DecodingWalk, EncodingWalk, TileData, everything, z_only
+from robuststream.priors.walk import (
+    DESYNC,
+    ENDED,
+    DecodingWalk,
+    EncodingWalk,
+    TileData,
+    _packed,
+    _unpacked,
+    everything,
+    z_only,
+)
 from tests.helpers import random_tables, slow_crc32c, slow_rans
 from tests.networks import oracle
 
@@ -436,3 +446,16 @@ def test_coding_order_is_the_memory_order_of_a_step_whatever_the_strides():
     turned = (rows.transpose(2, 3).contiguous().transpose(2, 3), means.transpose(1, 3).contiguous().transpose(1, 3))
     assert not turned[0].is_contiguous()
     assert coded_words(*turned) == coded_words(rows, means)
+
+
+def test_rows_and_means_in_one_transfer():
+    """As they come from a device: rows are of 16 bits without a sign, means of 32 with one."""
+    rows = torch.tensor([[0, 1, 255, 256], [32767, 32768, 40000, 65535]], dtype=torch.int32)
+    means = torch.tensor([[0, -1, 1, 1 << 24], [-(1 << 24), 4096, -4096, 255]], dtype=torch.float64)
+    packed = _packed(rows, means)
+    assert (packed.dtype, len(packed)) == (torch.uint8, 6 * 8)
+    row_array, mean_array = _unpacked(packed, rows.shape)
+    assert row_array.dtype == np.uint16
+    assert row_array.tolist() == rows.tolist()
+    assert mean_array.dtype == torch.float64
+    assert mean_array.tolist() == means.tolist()
