@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from compressai.entropy_models import EntropyBottleneck
 from compressai.models import MeanScaleHyperprior, SimpleVAECompressionModel
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -332,13 +333,17 @@ class TestStaleTables:
         assert differing_rows(tables, random_tables(np.random.default_rng(1), 4)) == 5
 
 
-class OwnUpdate(SimpleVAECompressionModel):
-    """A user's class with scales of its own."""
+class Own(SimpleVAECompressionModel):
+    """A user's class."""
 
     def __init__(self) -> None:
         super().__init__()
         inner = copied("cheng2020-anchor-checkerboard")
         self.g_a, self.g_s, self.latent_codec = inner.g_a, inner.g_s, inner.latent_codec
+
+
+class OwnUpdate(Own):
+    """With scales of its own."""
 
     def update(self, scale_table: Any = None, force: bool = False, **more: Any) -> bool:
         return bool(super().update([0.2, 1.0, 5.0], force, **more))
@@ -350,3 +355,25 @@ def test_a_users_own_update_is_called(caplog: pytest.LogCaptureFixture) -> None:
     assert "no CDF tables yet" in caplog.text
     stream = rs.encode(picture(40, 40), frozen, tile=64)
     assert rs.decode(stream, Model.from_bytes(frozen.to_bytes())).report.exact
+
+
+class OwnDensity(EntropyBottleneck):
+    """A user's: CompressAI's, drawn out."""
+
+    def _logits_cumulative(self, inputs: Tensor, stop_gradient: bool) -> Tensor:
+        return super()._logits_cumulative(inputs * 0.5, stop_gradient)
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_a_users_own_density_is_asked(rebuild: bool, caplog: pytest.LogCaptureFixture) -> None:
+    changed = Own()
+    own = OwnDensity(8)
+    own.load_state_dict(dict(changed.latent_codec.hyper.entropy_bottleneck.named_parameters()), strict=False)
+    changed.latent_codec.hyper.entropy_bottleneck = own
+    if not rebuild:
+        own.update(force=True)
+    frozen = rs.freeze(changed, update_tables=rebuild)
+    assert "stale" not in caplog.text
+    own.update(force=True)
+    rows = CdfTables.from_padded(own._quantized_cdf.numpy(), own._cdf_length.numpy(), own._offset.numpy())
+    assert frozen.tables.cdf[-len(rows.cdf) :].tolist() == rows.cdf.tolist()
