@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from compressai.entropy_models import EntropyBottleneck
 
 import robuststream as rs
 from robuststream.model.anatomy import dissect
+from robuststream.networks.trace import trace
 from tests.model.test_freeze import copied, without_tables
 
 ROOT = Path(__file__).parent.parent.parent
@@ -25,8 +27,8 @@ MACHINES = {
     "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"},
     "SSE4.1": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OMP_NUM_THREADS": "2"},
 }
-#: GDN, masks, groups of channels; and of variable rate, tables for each quality index.
-ARCHITECTURES = ("bmshj2018-factorized", "mbt2018", "elic2022-official", "mbt2018-mean-vbr")
+#: GDN, masks, groups of channels; and of variable rate, tables and biases for each quality index.
+ARCHITECTURES = ("bmshj2018-factorized", "mbt2018", "elic2022-official", "mbt2018-mean-vbr", "mbt2018-vbr")
 
 
 def main(folder: Path) -> None:
@@ -86,3 +88,15 @@ def test_the_check_can_fail(found: dict[str, dict[str, Any]]) -> None:
     """CompressAI's own tables of one density differ between these machines."""
     first, second = (found[machine]["CompressAI"] for machine in MACHINES)
     assert first != second
+
+
+def test_a_gdns_reparametrisation_is_rounded_as_ieee_754_says() -> None:
+    """A maximum, a product and a difference of float32: as NumPy, one by one, so as everywhere."""
+    module = copied("bmshj2018-factorized").g_a[1]
+    with torch.no_grad():
+        for parameter in (module.beta, module.gamma):
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    layer = trace("g_a", torch.nn.Sequential(module), 8).layers[0]
+    for name, reparam in (("beta", module.beta_reparam), ("gamma", module.gamma_reparam)):
+        bounded = np.maximum(getattr(module, name).detach().numpy(), reparam.lower_bound.bound.numpy())
+        assert layer.tensors[name].numpy().tolist() == (bounded * bounded - reparam.pedestal.numpy()).tolist()
