@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from robuststream.entropy.tables import MAX_OFFSET, PRECISION, CdfTables
@@ -25,11 +26,11 @@ Integers = npt.NDArray[np.int64]
 SCALES = 64
 
 
-def scale_table(levels: int = SCALES) -> Floats:
+def scale_table(levels: int = SCALES) -> Tensor:
     """CompressAI's `get_scale_table`, float32 (levels,)."""
     ratio = 12 * LN2 - reals.log(reals.quotient(np.array([176], object), np.array([100], object)))  # ln(256 / 0.11)
     steps = np.arange(levels - 1, -1, -1).astype(object)
-    return reals.nearest_float(256 * reals.decay(ratio * steps // (levels - 1)))
+    return torch.from_numpy(reals.nearest_float(256 * reals.decay(ratio * steps // (levels - 1))))
 
 
 # --- Gaussians -----------------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ class EntropyModels:
         tables = {}
         for model in self._with_tables:
             if model in missing and model is not self._bottleneck:
-                model.scale_table = torch.from_numpy(scale_table())
+                model.scale_table = scale_table()
             tables[model] = self._built(model) if model in missing else self._padded(model)
         return tables
 

@@ -105,14 +105,14 @@ class TestGaussians:
     @pytest.mark.parametrize("tail_mass", [TAIL_MASS, 1e-3])
     def test_rows_are_the_real_numbers_rounded(self, tail_mass: float) -> None:
         scales = scale_table()
-        tables = gaussian_tables(torch.from_numpy(scales), tail_mass)
+        tables = gaussian_tables(scales, tail_mass)
         for scale, offset, row in zip(scales.tolist(), tables.offsets.tolist(), rows(tables), strict=True):
             edges = [mpmath.erfc((mpf(k) - mpf("0.5")) / scale / mpmath.sqrt(2)) / 2 for k in range(-offset + 2)]
             half = [above - below for above, below in pairwise(edges)]
             assert row == rounded([*half[:0:-1], *half, 2 * edges[-1]])
 
     def test_as_compressais(self) -> None:
-        scales = torch.from_numpy(scale_table())
+        scales = scale_table()
         conditional = GaussianConditional(None)
         conditional.scale_table = scales
         conditional.update()
