@@ -597,8 +597,8 @@ class Model:
         if self.prior == "context-model":
             head["groups"] = [{key: group[key] for key in GROUP_KEYS} for group in self.groups]
         if self.gains is not None:
-            head["gains"] = {key: self.gains[key] for key in ("bound", "z_tables")}
-            tensors += ["gains", "inverse_gains", "z_steps", "context_bias"]
+            head["gains"] = {"z_tables": self.gains["z_tables"]}
+            tensors += ["gains", "inverse_gains", "z_steps", "context_bias", "offsets"]
         self.parameters_digest = self._digest(self.exact, head, tensors)
         self.synthesis_digest = self._digest(["g_s"], {}, [])
         stated = [bytes.fromhex(description[f"{name}_digest"]) for name in ("parameters", "synthesis")]
@@ -801,12 +801,8 @@ def _code(model: Model, quality: int, group: dict[str, Any], values: np.ndarray,
     scales = sat(rounded(scales * gain, 16))
     rows = np.searchsorted(model.thresholds, scales, side="left")
     s = symbols.take(rows, means, by_row=True)
-    offset = np.zeros_like(s)
-    if "quantisation_offset" in model.networks:
-        seen = np.maximum(scales, model.gains["bound"]).reshape(1, 1, -1)
-        pair = np.concatenate([seen, np.full_like(seen, round(gain / 16))])  # Python rounds halves to even
-        offset = run(model.networks["quantisation_offset"], pair).reshape(s.shape)
-    return sat(sat(rounded((s * ONE + np.sign(s) * offset) * inverse, 16)) + means)
+    offsets = model.tensors["offsets"][quality].astype(np.int64)[rows]
+    return sat(sat(rounded((s * ONE + np.sign(s) * offsets) * inverse, 16)) + means)
 
 
 # --- §11: outcomes; §17: pictures -----------------------------------------------------------------------------------

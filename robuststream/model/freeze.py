@@ -19,12 +19,11 @@ from robuststream.model.anatomy import ARCHITECTURES, Anatomy, dissect
 from robuststream.model.checkpoints import State, fitted, read_state
 from robuststream.model.devices import find_device
 from robuststream.model.frozen import Model
-from robuststream.model.gains import VARIABLE_RATE, freeze_gains, offset_module
+from robuststream.model.gains import VARIABLE_RATE, freeze_gains, freeze_z_steps
 from robuststream.model.parts import (
     CHANNEL_CONTEXT,
     CONTEXT_PREDICTION,
     ENTROPY_PARAMETERS,
-    OFFSET,
     ModelParts,
     group_network,
 )
@@ -99,8 +98,10 @@ def _taken_apart(net: nn.Module) -> tuple[Any, Anatomy]:
 
 
 def _parts(whole: Any, anatomy: Anatomy, native: bool, update_tables: bool) -> ModelParts:
-    gains = freeze_gains(whole) if hasattr(whole, "Gain") else None
-    entropy = EntropyModels(whole, anatomy, gains, update_tables)
+    variable = hasattr(whole, "Gain")
+    z_steps = freeze_z_steps(whole) if variable else None
+    entropy = EntropyModels(whole, anatomy, z_steps, update_tables)
+    gains = freeze_gains(whole, z_steps, entropy.thresholds) if variable else None
     analysis = trace("g_a", whole.g_a, 3)
     channels = analysis.channels[1]
     networks: dict[str, Network | LiveNetwork] = {"g_a": analysis}
@@ -112,8 +113,6 @@ def _parts(whole: Any, anatomy: Anatomy, native: bool, update_tables: bool) -> M
         networks["h_a"] = Network("h_a", [Layer("abs"), *analysis.layers]) if anatomy.absolute else analysis
         networks["h_s"] = _entropy_network("h_s", anatomy.hyper[1], anatomy.bottleneck.channels, native)
         networks |= _group_networks(anatomy, networks["h_s"].channels[1], native)
-    if gains is not None and not whole.no_quantoffset:
-        networks[OFFSET] = _entropy_network(OFFSET, offset_module(whole), 2, native)
     return ModelParts(
         anatomy.prior, networks, entropy.tables, entropy.medians, entropy.thresholds, anatomy.groups, gains
     )

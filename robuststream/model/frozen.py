@@ -23,7 +23,6 @@ from robuststream.model.parts import (
     CONTEXT_PREDICTION,
     ENTROPY_PARAMETERS,
     FACTORIZED,
-    OFFSET,
     ModelParts,
     canonical_json,
     group_network,
@@ -233,8 +232,7 @@ class PriorMaker:
             return Factorized(parts.medians)
         gain, first_row = None, len(parts.thresholds) + 1
         if parts.gains is not None:
-            offset = self._runner(OFFSET) if OFFSET in parts.networks else None
-            gain = Gain.of(parts.gains, quality, offset, self._exact)
+            gain = Gain.of(parts.gains, quality, self._exact)
             first_row += quality * len(parts.medians) if parts.gains.z_tables else 0
         groups = parts.coded_groups
         coders = [self._coder(number, gain) for number in range(len(groups))]

@@ -117,21 +117,18 @@ def group_network(number: int, part: str) -> str:
     return f"y{number}.{part}"
 
 
-#: The network of models of variable rate that says how far a symbol's value moves towards zero.
-OFFSET = "quantisation_offset"
 CHANNEL_CONTEXT, CONTEXT_PREDICTION, ENTROPY_PARAMETERS = "channel_context", "context_prediction", "entropy_parameters"
 
 
-def network_names(prior: str, groups: tuple[Group, ...], gains: bool) -> tuple[set[str], set[str]]:
+def network_names(prior: str, groups: tuple[Group, ...]) -> tuple[set[str], set[str]]:
     """Names a model's networks must have, and may have besides."""
     if prior == FACTORIZED:
         return {"g_a", "g_s"}, set()
     names = {"g_a", "g_s", "h_a", "h_s"}
-    allowed = {OFFSET} if gains else set()
     for number, group in enumerate(groups):
         names |= {group_network(number, CHANNEL_CONTEXT)} if group.takes else set()
         names |= {group_network(number, CONTEXT_PREDICTION)} if group.context != NO_CONTEXT else set()
-    return names, allowed | {group_network(number, ENTROPY_PARAMETERS) for number in range(len(groups))}
+    return names, {group_network(number, ENTROPY_PARAMETERS) for number in range(len(groups))}
 
 
 def canonical_json(value: Any) -> str:
@@ -165,10 +162,8 @@ def parts_from_description(description: Mapping[str, Any], tensors: Mapping[str,
     groups = groups_from_description(description["groups"]) if prior == CONTEXT_MODEL else ()
     gains = None
     if "gains" in description and prior != FACTORIZED:
-        described = description["gains"]
-        rates = {name: tensors[name] for name in TENSORS}
-        gains = Gains(**rates, bound=described["bound"], z_tables=described["z_tables"])
-    required, allowed = network_names(prior, groups, gains is not None)
+        gains = Gains(**{name: tensors[name] for name in TENSORS}, z_tables=description["gains"]["z_tables"])
+    required, allowed = network_names(prior, groups)
     names = set(description["networks"])
     if not required <= names <= required | allowed:
         raise UnsupportedModel(f"the networks of {prior} are {', '.join(sorted(required))}, not {', '.join(names)}")
@@ -233,9 +228,9 @@ def _gains_problem(parts: ModelParts, gains: Gains) -> str | None:
     problem = gains.problem()
     if problem:
         return problem
-    offset = parts.networks.get(OFFSET)
-    if offset is not None and (offset.channels != (2, 1) or not _is_pointwise(offset)):
-        return "the quantisation offset does not map a scale and a gain to an offset"
+    rows = len(parts.thresholds) + 1
+    if gains.offsets.shape[1] != rows:
+        return f"{gains.offsets.shape[1]} offsets for each gain, not one for each of {rows} Gaussian rows"
     bias = gains.context_bias.shape[1]
     contexts = [number for number, group in enumerate(parts.coded_groups) if group.context != NO_CONTEXT]
     if bias and [parts.networks[group_network(number, CONTEXT_PREDICTION)].channels[1] for number in contexts] != [

@@ -21,7 +21,6 @@ from robuststream.errors import UnsupportedModel, first_line
 from robuststream.model.anatomy import Anatomy, is_compressais
 from robuststream.model.densities import bottleneck_tables, gaussian_tables, scale_table
 from robuststream.networks.fixedpoint import FRACTION_BITS, LIMIT, ONE, check_finite, integers
-from robuststream.priors.gain import Gains
 
 log = logging.getLogger(__name__)
 
@@ -37,22 +36,21 @@ class EntropyModels:
 
     Args:
         net, anatomy: the module, and where its parts are.
-        gains: of a model of variable rate.
+        z_steps: int32 (Q,) at 2^-12, where the bottleneck has tables for each of Q quantisation steps.
         rebuild: build all tables anew, whether there are any or not.
 
     Raises:
         UnsupportedModel: naming the tensor whose numbers are not possible.
     """
 
-    def __init__(self, net: Any, anatomy: Anatomy, gains: Gains | None, rebuild: bool = False) -> None:
+    def __init__(self, net: Any, anatomy: Anatomy, z_steps: Tensor | None, rebuild: bool = False) -> None:
         self._net = net
         self._names = {module: name for name, module in net.named_modules()}
         self._bottleneck = anatomy.bottleneck
         self._conditionals = anatomy.conditionals
-        self._gains = gains
-        #: Those of the bottleneck may be built for each quality index, whatever it has itself.
-        self._by_quality = gains is not None and gains.z_tables
-        self._with_tables = [*([] if self._by_quality else [self._bottleneck]), *self._conditionals]
+        #: With them the bottleneck's tables are built for each quality index, whatever it has itself.
+        self._z_steps = z_steps
+        self._with_tables = [*([self._bottleneck] if z_steps is None else []), *self._conditionals]
         medians = self._quantiles()[:, 0, 1]
         self.medians = integers(self._name(self._bottleneck, "quantiles"), medians, FRACTION_BITS)
         self._tables = self._complete(rebuild)
@@ -150,7 +148,7 @@ class EntropyModels:
 
     def _joined(self) -> tuple[CdfTables, Tensor]:
         """Gaussian rows, then the bottleneck's; and the thresholds between Gaussian rows."""
-        bottleneck = self._tables_by_quality() if self._by_quality else self._tables[self._bottleneck]
+        bottleneck = self._tables[self._bottleneck] if self._z_steps is None else self._tables_by_quality(self._z_steps)
         if not self._conditionals:
             return bottleneck, torch.zeros(0, dtype=torch.int32, device="cpu")
         conditional = self._conditionals[0]
@@ -181,15 +179,12 @@ class EntropyModels:
         name = self._name(conditional, "lower_bound_scale.bound")
         return integers(name, conditional.lower_bound_scale.bound, FRACTION_BITS)
 
-    def _tables_by_quality(self) -> CdfTables:
+    def _tables_by_quality(self, z_steps: Tensor) -> CdfTables:
         """CompressAI rebuilds these tables for each quality index: here they are built once for all of them."""
-        assert self._gains is not None
         log.warning("tables for each quality index are built now, and frozen with the model")
-        self._check_density(float(self._gains.z_steps.min()) / ONE)
+        self._check_density(float(z_steps.min()) / ONE)
         name, build = self._names[self._bottleneck], partial(bottleneck_tables, self._bottleneck)
-        return reduce(
-            CdfTables.joined, (self._tried(name, partial(build, step)) for step in self._gains.z_steps.tolist())
-        )
+        return reduce(CdfTables.joined, (self._tried(name, partial(build, step)) for step in z_steps.tolist()))
 
     def _padded(self, model: Any) -> CdfTables:
         """A model's tables as they are."""

@@ -2,18 +2,19 @@
 
                    scales
                       │
-             gain ──►─×──►──┬─────────────────┐
-                            │ thresholds  ┌───┴───┐
-                            ▼             │offset │─◄─ gain
-                       rows │             │network│
-                            │             └───┬───┘
-           ┌───┐  symbols   ▼         symbols ▼ moved towards 0 by offsets
-    y ──►──┤ Q ├─────►────····──────────►─────┴───►───×───►── + mean ──►── y_hat
-           └─┬─┘           rANS                       │
+             gain ──►─×
+                      │ thresholds
+                      ▼                  ┌───────┐
+                 rows ├──────────────►───┤offsets│
+                      │                  └───┬───┘
+           ┌───┐      ▼ symbols      symbols ▼ moved by offsets
+    y ──►──┤ Q ├──►──····──────────►─────────┴────►───×───►── + mean ──►── y_hat
+           └─┬─┘     rANS                             │
              ▲                                        ▲
             gain                                  1 / gain
 
-Q rounds (y - mean) * gain: a larger gain is a smaller quantisation step, hence a higher rate.
+Q rounds (y - mean) * gain: a larger gain is a smaller quantisation step, hence a higher rate. Offsets bring a symbol's
+value from the middle of its step to where latents of that scale lie on average, mostly nearer to 0.
 
 F. Kamisli, F. Racapé, H. Choi, "Variable-rate learned image compression with multi-objective optimization and
 quantization-reconstruction offsets", arXiv:2402.18930: CompressAI's -vbr models.
@@ -27,13 +28,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robuststream.networks.fixedpoint import LIMIT, ONE
+from robuststream.networks.fixedpoint import LIMIT
 from robuststream.priors.quantiser import Gained, scaled
-from robuststream.priors.walk import Runner
 
 MAX_QUALITIES = 64
 MAX_GAIN = 1 << 24
-TENSORS = ("gains", "inverse_gains", "z_steps", "context_bias")
+TENSORS = ("gains", "inverse_gains", "z_steps", "context_bias", "offsets")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Gains:
         gains, inverse_gains: int32 (Q,) at 2^-16: 1 / quantisation step of y, and that step.
         z_steps: int32 (Q,) at 2^-12: quantisation step of z.
         context_bias: int32 (Q, C) at 2^-12, added to the context; C is 0 in models without context.
-        bound: smaller scales are given to the offset network as this one, at 2^-12.
+        offsets: int32 (Q, L) at 2^-12, of the L Gaussian rows: how far symbols that are not 0 are moved away from 0.
         z_tables: whether the entropy bottleneck has CDF rows of its own for each quality index.
     """
 
@@ -52,7 +52,7 @@ class Gains:
     inverse_gains: Tensor
     z_steps: Tensor
     context_bias: Tensor
-    bound: int
+    offsets: Tensor
     z_tables: bool
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class Gains:
         return {name: getattr(self, name) for name in TENSORS}
 
     def description(self) -> dict[str, Any]:
-        return {"bound": self.bound, "z_tables": self.z_tables}
+        return {"z_tables": self.z_tables}
 
     def problem(self) -> str | None:
         """Why these are no gains, or None."""
@@ -73,42 +73,39 @@ class Gains:
             return f"gains are not a list of 1 to {MAX_QUALITIES}"
         if self.inverse_gains.shape != shape or self.z_steps.shape != shape or len(self.context_bias) != shape[0]:
             return "gains, inverse gains, z steps and context biases are not equally many"
+        if self.offsets.ndim != 2 or len(self.offsets) != shape[0]:
+            return "offsets are not a list for each gain"
         for values in (self.gains, self.inverse_gains, self.z_steps):
             if int(values.min()) < 1 or int(values.max()) > MAX_GAIN:
                 return "a gain or step is not from 1 to 2^24"
-        if self.context_bias.numel() and int(self.context_bias.long().abs().max()) > LIMIT:
-            return "a context bias is beyond 2^24"
-        if type(self.bound) is not int or not 0 <= self.bound <= LIMIT or type(self.z_tables) is not bool:
-            return "the bound of scales or z_tables is not valid"
+        for name, values in (("a context bias", self.context_bias), ("an offset", self.offsets)):
+            if values.numel() and int(values.long().abs().max()) > LIMIT:
+                return f"{name} is beyond 2^24"
+        if type(self.z_tables) is not bool:
+            return "z_tables is neither true nor false"
         return None
 
 
 @dataclass(frozen=True)
 class Gain:
-    """One quality index, ready to code with: what Gains has of it, and the offset network."""
+    """One quality index, ready to code with.
 
-    gain: int
-    inverse: int
+    Attributes:
+        z_step: of z, at 2^-12.
+        context_bias: float64 (C,) at 2^-12.
+        quantiser: of y.
+    """
+
     z_step: int
     context_bias: Tensor
-    bound: int
-    offset: Runner | None
-    exact: bool
+    quantiser: Gained
 
     @classmethod
-    def of(cls, gains: Gains, quality: int, offset: Runner | None, exact: bool) -> Gain:
+    def of(cls, gains: Gains, quality: int, exact: bool) -> Gain:
         gain, inverse, z_step = (int(values[quality]) for values in (gains.gains, gains.inverse_gains, gains.z_steps))
-        return cls(gain, inverse, z_step, gains.context_bias[quality].double(), gains.bound, offset, exact)
+        offsets = gains.offsets[quality].double().numpy()
+        return cls(z_step, gains.context_bias[quality].double(), Gained(gain, inverse, offsets, exact))
 
     def scales(self, scales: Tensor) -> Tensor:
         """Scales of the latents times the gain."""
-        return scaled(scales, self.gain, self.exact)
-
-    def quantiser(self, gained_scales: Tensor) -> Gained:
-        """For elements with these scales, in the order in which they lie in memory."""
-        offsets = torch.zeros_like(gained_scales)
-        if self.offset is not None:
-            flat = gained_scales.clamp(min=self.bound).reshape(1, 1, 1, -1)
-            gain = torch.full_like(flat, round(self.gain * ONE / (1 << 16)))
-            offsets = self.offset(torch.cat((flat, gain), dim=1)).reshape(gained_scales.shape)
-        return Gained(self.gain, self.inverse, offsets, self.exact)
+        return scaled(scales, self.quantiser.gain, self.quantiser.exact)

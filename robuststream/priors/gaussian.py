@@ -46,8 +46,7 @@ class Parameters:
         def doubts(tolerance: float) -> Tensor:
             return self.gaussian.doubtful(self.scales, self.rows, tolerance).reshape(self.rows.shape[0], -1)
 
-        quantiser = self.gaussian.quantiser(self.scales)
-        return walk.code("y", part, self.rows, self.means, doubts, quantiser, by_scale=True)
+        return walk.code("y", part, self.rows, self.means, doubts, self.gaussian.quantiser, by_scale=True)
 
 
 class Gaussian:
@@ -67,6 +66,7 @@ class Gaussian:
         self._chunks = tuple(chunks)
         self._network = network
         self._gain = gain
+        self.quantiser: Quantiser = WHOLE if gain is None else gain.quantiser
         self.rows = len(thresholds) + 1
 
     def __call__(self, known: Tensor) -> Parameters:
@@ -78,9 +78,6 @@ class Gaussian:
             scales = self._gain.scales(scales)
         rows = self.indexes(scales)
         return Parameters(rows, torch.zeros_like(scales) if means is None else means, scales, self)
-
-    def quantiser(self, scales: Tensor) -> Quantiser:
-        return WHOLE if self._gain is None else self._gain.quantiser(scales)
 
     def doubtful(self, scales: Tensor, rows: Tensor, tolerance: float) -> Tensor:
         """The other row that an element may have had, where its scale is so near a threshold; elsewhere its own.

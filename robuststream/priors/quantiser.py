@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -24,12 +26,15 @@ MAX_SYMBOL = 1 << 13
 MAX_GAINED_SYMBOL = 1 << 12
 
 
+Rows = npt.NDArray[np.uint16]
+
+
 class Quantiser(Protocol):
     def symbols(self, target: Tensor, means: Tensor) -> Tensor:
         """What an encoder codes for latents `target` (in units of 1), given means (2^-12): whole float64 numbers."""
 
-    def values(self, symbols: Tensor, means: Tensor) -> Tensor:
-        """The latents that symbols stand for, float64 at 2^-12."""
+    def values(self, symbols: Tensor, means: Tensor, rows: Rows) -> Tensor:
+        """The latents that symbols stand for, float64 at 2^-12, given their CDF rows."""
 
 
 @dataclass(frozen=True)
@@ -46,34 +51,33 @@ class Uniform:
         # Only with steps below 1, or with means of native mode, which have no limit, can symbols be larger.
         return symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL)
 
-    def values(self, symbols: Tensor, means: Tensor) -> Tensor:
+    def values(self, symbols: Tensor, means: Tensor, rows: Rows) -> Tensor:
         return saturate(symbols * self.step + means)
 
 
 @dataclass(frozen=True)
 class Gained:
-    """A step of 1 / gain, and a symbol's value moved towards zero by an offset.
+    """A step of 1 / gain, and a symbol's value moved by an offset, that of its row.
 
     F. Kamisli, F. Racapé, H. Choi, arXiv:2402.18930.
 
     Attributes:
         gain, inverse: integers at 2^-16.
-        offsets: of each element, at 2^-12: how far a symbol that is not 0 is moved.
+        offsets: float64 (L,), whole numbers at 2^-12, of each row: how far a symbol that is not 0 is moved away from 0.
         exact: computed in integers.
     """
 
     gain: int
     inverse: int
-    offsets: Tensor
+    offsets: npt.NDArray[np.float64]
     exact: bool
 
     def symbols(self, target: Tensor, means: Tensor) -> Tensor:
         symbols = torch.round((target - means / ONE) * (self.gain * 2.0**-GAIN_BITS))
         return symbols.clamp(-MAX_GAINED_SYMBOL, MAX_GAINED_SYMBOL)
 
-    def values(self, symbols: Tensor, means: Tensor) -> Tensor:
-        offsets = self.offsets.reshape(symbols.shape)
-        moved = symbols * ONE + torch.sign(symbols) * offsets
+    def values(self, symbols: Tensor, means: Tensor, rows: Rows) -> Tensor:
+        moved = symbols * ONE + torch.sign(symbols) * torch.from_numpy(self.offsets[rows])
         return saturate(scaled(moved, self.inverse, self.exact) + means)
 
 

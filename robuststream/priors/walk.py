@@ -41,11 +41,10 @@ from robuststream.entropy import rans
 from robuststream.entropy.coder import REASONS, TileDecoder, TileEncoder
 from robuststream.entropy.tables import CdfTables
 from robuststream.priors.digest import ContextDigest
-from robuststream.priors.quantiser import Quantiser, Uniform
+from robuststream.priors.quantiser import Quantiser, Rows, Uniform
 from robuststream.priors.repair import repaired_rows
 
 Select = Callable[[Tensor], Tensor]
-Rows = npt.NDArray[np.uint16]
 Places = npt.NDArray[np.intp]
 #: An exact network, or a native one: integers (or real numbers) in units of 2^-12 to the same, float64.
 Runner = Callable[[Tensor], Tensor]
@@ -143,7 +142,7 @@ class Walk(ABC):
             row_array = self._native_step(latent, row_array, doubts)
         order = largest_first(row_array) if by_scale else None
         symbols = self._symbols(latent, select, row_array, mean_array, quantiser, order)
-        return quantiser.values(torch.from_numpy(symbols).double(), mean_array).reshape(shape)
+        return quantiser.values(torch.from_numpy(symbols).double(), mean_array, row_array).reshape(shape)
 
     def _native_step(self, latent: str, rows: Rows, doubts: Doubts | None) -> Rows:
         before = self.digest.values

@@ -109,13 +109,6 @@ class TestNumbers:
         with pytest.raises(rs.UnsupportedModel, match=r"^h_s.0.weight is torch.complex64, where floating-point"):
             rs.freeze(changed)
 
-    @pytest.mark.parametrize("value", [0.0, NAN, 1e-30, 1e9])
-    def test_gains(self, value: float) -> None:
-        changed = copied("bmshj2018-hyperprior-vbr")
-        put(changed.Gain, value)
-        with pytest.raises(rs.UnsupportedModel, match="Gain"):
-            rs.freeze(changed)
-
     @pytest.mark.parametrize("key", ["matrices.0", "biases.4", "factors.3", "quantiles"])
     @pytest.mark.parametrize("value", [NAN, INF])
     def test_densities_that_tables_are_built_of(self, key: str, value: float) -> None:

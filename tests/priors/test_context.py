@@ -44,23 +44,21 @@ class Rate:
 
     def __init__(self, parts: ModelParts, quality: int) -> None:
         self.gain = self.inverse = 1 << 16
-        self.z_step, self.bound, self.offset, self.bias = 4096, 0, None, 0
+        self.z_step, self.bias = 4096, 0
+        self.offsets = np.zeros(len(parts.thresholds) + 1, np.int64)
         if parts.gains is not None:
             self.gain, self.inverse = int(parts.gains.gains[quality]), int(parts.gains.inverse_gains[quality])
-            self.z_step, self.bound = int(parts.gains.z_steps[quality]), parts.gains.bound
-            self.offset = parts.networks.get("quantisation_offset")
+            self.z_step = int(parts.gains.z_steps[quality])
+            self.offsets = parts.gains.offsets[quality].numpy().astype(np.int64)
             bias = parts.gains.context_bias[quality].numpy().astype(np.int64)
             self.bias = bias if len(bias) else 0
 
     def scales(self, scales: np.ndarray) -> np.ndarray:
         return scales * self.gain + (1 << 15) >> 16
 
-    def value(self, y: np.ndarray, mean: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    def value(self, y: np.ndarray, mean: np.ndarray, rows: np.ndarray) -> np.ndarray:
         symbol = np.round((y - mean / 4096) * (self.gain / 65536)).astype(np.int64)
-        moved = symbol * 4096
-        if self.offset is not None:
-            inputs = np.stack((np.maximum(scales, self.bound), np.full(scales.shape, round(self.gain / 16))))
-            moved += np.sign(symbol) * oracle.run(self.offset, inputs[None, :, None])[0, 0, 0]
+        moved = symbol * 4096 + np.sign(symbol) * self.offsets[rows]
         return (moved * self.inverse + (1 << 15) >> 16) + mean
 
 
@@ -113,7 +111,7 @@ def _group(
         mean = chunks.get("means", np.zeros(group.channels, np.int64))
         scales = rate.scales(chunks["scales"])
         rows[:, i, j] = (parts.thresholds.numpy()[None] < scales[:, None]).sum(axis=1)
-        y_hat[:, i, j] = rate.value(y[:, i, j], mean, scales)
+        y_hat[:, i, j] = rate.value(y[:, i, j], mean, rows[:, i, j])
 
 
 def equals_reference(frozen: rs.Model, quality: int = 0) -> np.ndarray:

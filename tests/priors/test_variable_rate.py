@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -12,9 +14,12 @@ import robuststream as rs
 from robuststream.container.layout import build_header, build_packet, build_tile
 from robuststream.container.packets import Kind
 from robuststream.container.reader import read_stream
+from robuststream.entropy.tables import CdfTables
 from robuststream.model.frozen import Model
+from robuststream.priors.gain import Gain
+from robuststream.priors.gaussian import Gaussian
 from robuststream.priors.quantiser import Gained, Uniform
-from tests.networks import oracle
+from robuststream.priors.walk import DecodingWalk, EncodingWalk, TileData, everything
 from tests.small import compressai_latents, model, net, picture
 
 VARIABLE = ["bmshj2018-hyperprior-vbr", "mbt2018-mean-vbr", "mbt2018-vbr"]
@@ -59,35 +64,78 @@ def test_batches_of_several_qualities() -> None:
         assert torch.equal(out.latents, rs.decode(data, frozen).latents)
 
 
-def test_offsets_equal_int64() -> None:
-    """Values of gained symbols, written out once more in whole numbers."""
-    parts = model("mbt2018-mean-vbr").parts
-    assert parts.gains is not None
+def test_values_equal_int64() -> None:
+    """Scales and values of gained symbols, written out once more in whole numbers."""
+    gains = model("mbt2018-mean-vbr").parts.gains
+    assert gains is not None
     rng = np.random.default_rng(1)
     scales, means = rng.integers(0, 1 << 20, 200), rng.integers(-(1 << 16), 1 << 16, 200)
     symbols = rng.integers(-300, 300, 200) * (rng.random(200) < 0.7)
-    gains = parts.gains
-    prior = model("mbt2018-mean-vbr").prior_for(0, 2)
+    rows = rng.integers(0, gains.offsets.shape[1], 200)
     gain, inverse = int(gains.gains[2]), int(gains.inverse_gains[2])
-    gained = scales * gain + (1 << 15) >> 16
-    inputs = np.stack((np.maximum(gained, gains.bound), np.full(200, round(gain / 16))))
-    offsets = oracle.run(parts.networks["quantisation_offset"], inputs[None, :, None])[0, 0, 0]
-    moved = symbols * 4096 + np.sign(symbols) * offsets
+    moved = symbols * 4096 + np.sign(symbols) * gains.offsets[2].numpy()[rows]
     expected = (moved * inverse + (1 << 15) >> 16) + means
-    own = prior._latent._gaussian._gain
-    assert (own.scales(torch.from_numpy(scales).double()).numpy() == gained).all()
-    quantiser = own.quantiser(torch.from_numpy(gained).double())
-    values = quantiser.values(torch.from_numpy(symbols).double(), torch.from_numpy(means).double())
+    own = Gain.of(gains, 2, exact=True)
+    assert (own.scales(torch.from_numpy(scales).double()).numpy() == scales * gain + (1 << 15) >> 16).all()
+    inputs = (torch.from_numpy(values).double() for values in (symbols, means))
+    values = own.quantiser.values(*inputs, rows.astype(np.uint16))
     assert (values.numpy() == expected.clip(-(1 << 24), 1 << 24)).all()
+
+
+def test_values_at_every_limit_are_exact() -> None:
+    """Model.md's limits keep all products of format.md, section 15.5, inside what float64 holds."""
+    most = 1 << 24
+    for gain, symbol, offset in product((1, most - 1, most), (-(1 << 13), 1, 1 << 13), (-most, most - 1, most)):
+        moved = symbol * 4096 + (1 if symbol > 0 else -1) * offset
+        expected = min(max(moved * gain + (1 << 15) >> 16, -most), most)
+        quantiser = Gained(gain, gain, np.array([0.0, offset]), exact=True)
+        symbols, none = torch.tensor([float(symbol)], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+        assert int(quantiser.values(symbols, none, np.array([1], np.uint16))) == expected
+
+
+def test_offsets_are_zeros_where_the_net_has_none() -> None:
+    changed = copy.deepcopy(net("bmshj2018-hyperprior-vbr"))
+    changed.no_quantoffset = True
+    frozen, image = rs.freeze(changed), picture(128, 192)
+    assert frozen.parts.gains is not None
+    assert frozen.parts.gains.offsets.shape == (8, 64)
+    assert not frozen.parts.gains.offsets.any()
+    ours = rs.decode(rs.encode(image, frozen, tile=256, quality=4), frozen).latents / 4096
+    assert ((ours - compressai_latents(changed, image, s=4)).abs() < 0.01).float().mean() > 0.9
+
+
+def test_a_repaired_row_has_its_own_offset() -> None:
+    """In native mode, where a scale lies on the other side of a threshold than it did at the encoder."""
+    quantiser = Gained(1 << 16, 1 << 16, np.array([100.0, 200.0]), exact=False)
+    gain = Gain(4096, torch.zeros(0), quantiser)
+    gaussian = Gaussian(torch.tensor([4096], dtype=torch.int32), ("scales", "means"), gain=gain)
+    cdf = np.array([[0, 20000, 40000, 60000, 65536]] * 2)
+    tables = CdfTables.from_padded(cdf, np.array([5, 5]), np.array([-1, -1]))
+    means = torch.zeros((1, 1, 1, 64), dtype=torch.float64)
+    scales = torch.linspace(1, 8000, 64, dtype=torch.float64).reshape(1, 1, 1, 64)
+    scales[0, 0, 0, 20] = 4096.0
+    drifted = scales.clone()
+    drifted[0, 0, 0, 20] += 1e-3
+    target = torch.ones((1, 1, 1, 64))
+    encoder = EncodingWalk(tables, b"", {"y": target}, native_steps=1)
+    known = gaussian(torch.cat((scales, means), dim=1)).code(encoder, everything)
+    data = TileData(encoder.coder.finish()[0].words, encoder.digests(0)[0])
+    decoder = DecodingWalk(tables, b"", [data], native_steps=1)
+    decoded = gaussian(torch.cat((drifted, means), dim=1)).code(decoder, everything)
+    assert decoder.repaired[0]
+    assert decoder.fault(0) is None
+    assert torch.equal(decoded, known)
+    assert decoded[0, 0, 0, 20] == 4196
 
 
 def test_quantisers_limit_what_an_encoder_codes() -> None:
     huge, none = torch.tensor([1e9, -1e9], dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-    gained = Gained(1 << 20, 1 << 12, none, exact=True)
+    rows = np.zeros(2, np.uint16)
+    gained = Gained(1 << 20, 1 << 12, np.zeros(1), exact=True)
     for quantiser, most in ((Uniform(), 1 << 12), (Uniform(2048), 1 << 13), (Uniform(100), 1 << 13), (gained, 1 << 12)):
         symbols = quantiser.symbols(huge, none)
         assert symbols.abs().max() == most
-        assert quantiser.values(symbols, none).abs().max() <= 1 << 24
+        assert quantiser.values(symbols, none, rows).abs().max() <= 1 << 24
 
 
 @pytest.mark.parametrize("quality", [-1, 8])
@@ -104,7 +152,13 @@ BROKEN = {
     "fewer inverse gains": ("inverse_gains", lambda t: t[:-1], "equally many"),
     "floats": ("z_steps", lambda t: t.float(), "int32"),
     "bias of other channels": ("context_bias", lambda t: t[:, :-1], "context biases of 23"),
-    "huge bias": ("context_bias", lambda t: t * 0 + (1 << 25), "beyond 2\\^24"),
+    "offsets of a gain missing": ("offsets", lambda t: t[:-1], "not a list for each gain"),
+    "offsets of other rows": ("offsets", lambda t: t[:, 1:], "63 offsets for each gain, not one for each of 64"),
+    "offsets without rows": ("offsets", lambda t: t[:, 0], "not a list for each gain"),
+    "offsets as floats": ("offsets", lambda t: t.double(), "int32"),
+    "huge offset": ("offsets", lambda t: t * 0 - (1 << 24) - 1, "an offset is beyond 2\\^24"),
+    "z tables, perhaps": ("z_tables", lambda t: int(t), "neither true nor false"),
+    "huge bias": ("context_bias", lambda t: t * 0 + (1 << 25), "a context bias is beyond 2\\^24"),
 }
 
 

@@ -202,21 +202,16 @@ def _add_group(builder: Builder, number: int, group: Group, groups: tuple[Group,
 
 
 def _gains(builder: Builder) -> Gains:
-    offset = builder.exact((2, 3), 1), RELU, builder.exact((3, 1), 1)
-    # A sixteenth of what it would be: offsets are fractions of a step.
-    last = offset[2].tensors
-    small = {"weight": last["weight"] // 16, "bias": last["bias"] // 16}
-    builder.add("quantisation_offset", offset[0], offset[1], Layer("conv2d", offset[2].attributes, small))
-
     def integers(values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int32)
 
     bias = torch.from_numpy(builder.draw.integers(-ONE, ONE, QUALITIES, 3)).int()
+    offsets = torch.from_numpy(builder.draw.integers(-ONE // 4, ONE // 4, QUALITIES, ROWS)).int()
     return Gains(
         integers([1 << 15, 3 << 15, 5 << 15]),
         integers([1 << 17, (1 << 17) // 3, (1 << 17) // 5]),
         integers([ONE, 3 * ONE // 4, ONE // 2]),
         bias,
-        bound=450,
+        offsets,
         z_tables=True,
     )
