@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robuststream.errors import UnsupportedModel
+from robuststream.model.densities import scale_table
 from robuststream.model.frozen import Model
 from robuststream.model.parts import CONTEXT_MODEL, FACTORIZED, SCALE_HYPERPRIOR
-from robuststream.model.tables import scale_table
-from robuststream.networks.fixedpoint import ONE
+from robuststream.networks.fixedpoint import LIMIT, ONE
+from robuststream.networks.graph import Layer, Network
+from robuststream.networks.narrowing import in_real_numbers
 from robuststream.networks.graph import Layer, Network
 from robuststream.networks.narrowing import in_real_numbers
 
@@ -79,13 +81,22 @@ def _fill_tables(net: Any, model: Model) -> None:
     bottleneck.quantiles[:, 0, :] = medians[:, None]
     gaussian_rows = 0
     if model.parts.prior != FACTORIZED:
-        gaussian_rows = len(model.parts.thresholds) + 1
-        scales = scale_table(gaussian_rows)
+        scales = _scales(model.parts.thresholds)
+        gaussian_rows = len(scales)
         net.gaussian_conditional.scale_table = scales
         for bound in (net.gaussian_conditional.lower_bound_scale.bound, net.gaussian_conditional.scale_bound):
-            bound.fill_(scales[0])
+            bound.fill_(scales[scales > 0][0])
         _fill_rows(net.gaussian_conditional, model, range(gaussian_rows))
     _fill_rows(bottleneck, model, range(gaussian_rows, model.tables.rows))
+
+
+def _scales(thresholds: Tensor) -> Tensor:
+    """The scale table: thresholds are all scales but the last, which nothing is compared with. Those that lay below the
+    least scale are 0.
+    """
+    scales = thresholds.clamp(min=0).float() / ONE
+    last = scales.new_tensor([float(scale_table()[-1]), *scales[-1:]]).max()
+    return torch.cat((scales, last[None]))
 
 
 def _fill_rows(entropy_model: Any, model: Model, rows: range) -> None:

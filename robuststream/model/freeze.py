@@ -57,7 +57,8 @@ def freeze(
         device: where the model's analysis and synthesis transforms run.
         native: keep entropy networks that have no exact form as the modules they are. Such a model codes in native
             mode only and has no model file: the decoder needs the module as well.
-        update_tables: build the CDF tables anew from the weights, as CompressAI's `update(force=True)` does.
+        update_tables: build the CDF tables anew from the weights, as CompressAI's `update(force=True)` does, but the
+            same on every machine. A class with an `update` of its own is asked itself, and builds what it builds.
 
     Raises:
         UnsupportedModel: another architecture, or layers or weights that have no exact form, or numbers that cannot be.

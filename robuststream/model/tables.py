@@ -1,16 +1,16 @@
 """The numbers of CompressAI's entropy models: CDF tables, medians, thresholds. Checked, and built where there are none.
 
-Tables that stand in a checkpoint are kept as they are: built anew, they differ from machine to machine.
+Tables that stand in a checkpoint are kept as they are: built anew by CompressAI, they differ from machine to machine.
+Those built here do not (densities.py).
 """
 
 from __future__ import annotations
 
 import copy
 import logging
-import math
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from functools import partial, reduce
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,12 +19,15 @@ from torch import Tensor
 from robuststream.entropy.tables import MAX_OFFSET, PRECISION, CdfTables
 from robuststream.errors import UnsupportedModel, first_line
 from robuststream.model.anatomy import Anatomy, is_compressais
+from robuststream.model.densities import bottleneck_tables, gaussian_tables, scale_table
 from robuststream.networks.fixedpoint import FRACTION_BITS, LIMIT, ONE, check_finite, integers
 
 log = logging.getLogger(__name__)
 
-#: Share of a row's probability that may lie elsewhere in a row built anew. Other arithmetic moves up to 2^-9 and costs
-#: nothing; training moves more.
+Built = TypeVar("Built")
+
+#: Share of a row's probability that may lie elsewhere in a row built anew. CompressAI's arithmetic moves up to 2^-9 of
+#: it, which costs nothing; training moves more.
 DRIFT = 2.0**-8
 
 
@@ -50,7 +53,7 @@ class EntropyModels:
         self._with_tables = [*([self._bottleneck] if z_steps is None else []), *self._conditionals]
         medians = self._quantiles()[:, 0, 1]
         self.medians = integers(self._name(self._bottleneck, "quantiles"), medians, FRACTION_BITS)
-        self._complete(rebuild)
+        self._tables = self._complete(rebuild)
         self.tables, self.thresholds = self._joined()
 
     def _name(self, model: Any, tensor: str) -> str:
@@ -65,38 +68,44 @@ class EntropyModels:
 
     # --- Building --------------------------------------------------------------------------------------------------
 
-    def _complete(self, rebuild: bool) -> None:
-        """See that there are tables, and say what was done for that, or what is wrong with those there are."""
+    def _complete(self, rebuild: bool) -> dict[Any, CdfTables]:
+        """Each model's tables, built where there are none; says what was done for that, or what is wrong with them."""
         missing = [model for model in self._with_tables if rebuild or model._quantized_cdf.numel() == 0]
-        if missing:
-            # Rebuilt tables differ from machine to machine; from here on these are the model's, wherever it goes.
-            what = (
-                "the model's CDF tables are built anew"
-                if rebuild
-                else "the model has no CDF tables yet: they are built now"
-            )
-            log.warning("%s, and frozen with it", what)
-            self._update(missing, rebuild)
-        else:
-            self._say_stale()
-
-    def _update(self, models: list[Any], force: bool) -> None:
-        """As CompressAI's `update`, in float32 whatever the default is."""
-        if self._bottleneck in models:
+        if not missing:
+            tables = {model: self._padded(model) for model in self._with_tables}
+            self._say_stale(tables)
+            return tables
+        done = "model's CDF tables are built anew" if rebuild else "model has no CDF tables yet: they are built now"
+        log.warning("the %s, and frozen with it", done)
+        if self._bottleneck in missing:
             self._check_density()
         owner = next(cls for cls in type(self._net).__mro__ if "update" in vars(cls))
         if not is_compressais(owner):
-            self._built(type(self._net).__name__, lambda: self._net.update(force=force))
-            return
-        for model in models:
-            if model is not self._bottleneck:
+            # Only such a class itself knows which scales it wants.
+            self._tried(type(self._net).__name__, partial(self._net.update, force=rebuild))
+            missing = []
+        tables = {}
+        for model in self._with_tables:
+            if model in missing and model is not self._bottleneck:
                 model.scale_table = scale_table()
-            self._built(self._names[model], partial(_rebuild, model))
+            tables[model] = self._built(model) if model in missing else self._padded(model)
+        return tables
 
-    def _built(self, what: str, build: Callable[[], object]) -> None:
-        """Raises UnsupportedModel for whatever CompressAI's own code raises, of numbers that make no density."""
+    def _built(self, model: Any) -> CdfTables:
+        """A bottleneck's tables from its density, a Gaussian's from its scales."""
+        name, bottleneck = self._names[model], hasattr(model, "quantiles")
+        if not is_compressais(type(model)):
+            # Only such a class itself knows how its density is computed.
+            self._tried(name, partial(model.update, **({"force": True} if bottleneck else {})))
+            return self._padded(model)
+        if bottleneck:
+            return self._tried(name, partial(bottleneck_tables, model))
+        return self._tried(name, partial(gaussian_tables, model.scale_table, model.tail_mass))
+
+    def _tried(self, what: str, build: Callable[[], Built]) -> Built:
+        """Raises UnsupportedModel for numbers that make no tables, and whatever else the user's own code raises."""
         try:
-            build()
+            return build()
         except Exception as error:
             raise UnsupportedModel(f"{what}: no CDF tables can be built ({first_line(error)})") from error
 
@@ -110,57 +119,57 @@ class EntropyModels:
             name = self._name(self._bottleneck, "quantiles")
             raise UnsupportedModel(f"{name}: {widest:.3g} steps from a median, more than {MAX_OFFSET}: no table can be")
 
-    def _say_stale(self) -> None:
+    def _say_stale(self, tables: dict[Any, CdfTables]) -> None:
         """Weights trained on after `update()` have other tables: those there are still decode, and cost more bits."""
         for model in self._with_tables[:2]:  # groups of y have all the same
-            tables = self._padded(model)
-            fresh = copy.deepcopy(model)
+            name = self._names[model]
             try:
                 if model is self._bottleneck:
                     self._check_density()
                 else:
-                    self._scales(model)
-                _rebuild(fresh)
-                rebuilt = _padded_tables(fresh._quantized_cdf, fresh._cdf_length, fresh._offset)
+                    self._scales(model, tables[model])
+                fresh = copy.deepcopy(model)
+                self._names[fresh] = name
+                stale = differing_rows(tables[model], self._built(fresh))
             except Exception as error:  # the tables do without the density, as those of a thawed model have to
-                log.info("%s: its tables cannot be compared with its weights (%s)", self._names[model], error)
+                log.info("%s: its tables cannot be compared with its weights (%s)", name, error)
                 continue
-            stale = differing_rows(tables, rebuilt)
             if stale:
                 log.warning(
                     "%s: %d of %d CDF tables are stale: its weights give others now, as after training without another "
                     "update(). They decode, and cost bits: net.update(force=True) before saving, or update_tables=True "
                     "here (--update-tables), builds them anew",
-                    self._names[model],
+                    name,
                     stale,
-                    tables.rows,
+                    tables[model].rows,
                 )
 
     # --- Reading ---------------------------------------------------------------------------------------------------
 
     def _joined(self) -> tuple[CdfTables, Tensor]:
         """Gaussian rows, then the bottleneck's; and the thresholds between Gaussian rows."""
-        bottleneck = self._padded(self._bottleneck) if self._z_steps is None else self._tables_by_quality(self._z_steps)
+        bottleneck = self._tables[self._bottleneck] if self._z_steps is None else self._tables_by_quality(self._z_steps)
         if not self._conditionals:
             return bottleneck, torch.zeros(0, dtype=torch.int32, device="cpu")
         conditional = self._conditionals[0]
-        gaussian = self._padded(conditional)
-        thresholds = self._scales(conditional)[:-1]
+        gaussian = self._tables[conditional]
+        thresholds = self._scales(conditional, gaussian)[:-1]
         bound = int(self._bound(conditional))
         for other in self._conditionals[1:]:
-            same = _same(self._padded(other), gaussian) and self._scales(other)[:-1].equal(thresholds)
+            tables = self._tables[other]
+            same = _same(tables, gaussian) and self._scales(other, tables)[:-1].equal(thresholds)
             if not same or int(self._bound(other)) != bound:
                 raise UnsupportedModel("the groups of y have different Gaussian tables: they would have to share one")
         # CompressAI raises scales to a bound before it compares: thresholds below the bound always lie below the scale.
         thresholds[thresholds < bound] = -LIMIT - 1
         return gaussian.joined(bottleneck), thresholds
 
-    def _scales(self, conditional: Any) -> Tensor:
+    def _scales(self, conditional: Any, tables: CdfTables) -> Tensor:
         """The scale table as int32 at 2^-12."""
         name, scales = self._name(conditional, "scale_table"), conditional.scale_table
-        if scales.ndim != 1 or len(scales) != len(conditional._quantized_cdf):
-            rows = len(conditional._quantized_cdf)
-            raise UnsupportedModel(f"{name} has the shape {tuple(scales.shape)}, and there are {rows} CDF tables")
+        if scales.ndim != 1 or len(scales) != tables.rows:
+            shape = tuple(scales.shape)
+            raise UnsupportedModel(f"{name} has the shape {shape}, and there are {tables.rows} CDF tables")
         values = integers(name, scales, FRACTION_BITS)
         if (torch.diff(scales) < 0).any():
             raise UnsupportedModel(f"{name} does not rise")
@@ -174,14 +183,8 @@ class EntropyModels:
         """CompressAI rebuilds these tables for each quality index: here they are built once for all of them."""
         log.warning("tables for each quality index are built now, and frozen with the model")
         self._check_density(float(z_steps.min()) / ONE)
-        joined: CdfTables | None = None
-        for step in z_steps:
-            variable = partial(self._bottleneck.update_variable, force=True, qs=step.float() / ONE)
-            self._built(self._names[self._bottleneck], variable)
-            tables = self._padded(self._bottleneck)
-            joined = tables if joined is None else joined.joined(tables)
-        assert joined is not None
-        return joined
+        name, build = self._names[self._bottleneck], partial(bottleneck_tables, self._bottleneck)
+        return reduce(CdfTables.joined, (self._tried(name, partial(build, step)) for step in z_steps.tolist()))
 
     def _padded(self, model: Any) -> CdfTables:
         """A model's tables as they are."""
@@ -199,17 +202,9 @@ class EntropyModels:
             name = self._name(model, "_cdf_length")
             raise UnsupportedModel(f"{name} holds lengths that are not from 3 to {cdf.shape[1]}")
         try:
-            return _padded_tables(cdf, lengths, offsets)
+            return CdfTables.from_padded(cdf.numpy(), lengths.numpy(), offsets.numpy())
         except UnsupportedModel as error:
             raise UnsupportedModel(f"{self._names[model]}: {error}") from error
-
-
-def _rebuild(model: Any) -> None:
-    """A bottleneck's tables from its density, a Gaussian's from its scales."""
-    if hasattr(model, "quantiles"):
-        model.update(force=True)
-    else:
-        model.update()
 
 
 def differing_rows(tables: CdfTables, others: CdfTables) -> int:
@@ -239,16 +234,3 @@ def _distance(tables: CdfTables, others: CdfTables, row: int) -> float:
 def _same(tables: CdfTables, others: CdfTables) -> bool:
     pairs = ((tables.cdf, others.cdf), (tables.lengths, others.lengths), (tables.offsets, others.offsets))
     return all(np.array_equal(*pair) for pair in pairs)
-
-
-def _padded_tables(cdf: Tensor, lengths: Tensor, offsets: Tensor) -> CdfTables:
-    return CdfTables.from_padded(cdf.numpy(), lengths.flatten().numpy(), offsets.flatten().numpy())
-
-
-def scale_table(levels: int | None = None) -> Tensor:
-    """CompressAI's `get_scale_table`, in float32 whatever the default is. Needs compressai."""
-    from compressai.models.base import SCALES_LEVELS, SCALES_MAX, SCALES_MIN
-
-    levels = levels or SCALES_LEVELS
-    logarithms = torch.linspace(math.log(SCALES_MIN), math.log(SCALES_MAX), levels, dtype=torch.float32, device="cpu")
-    return torch.exp(logarithms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import pickle
@@ -70,6 +71,21 @@ def test_compressai_and_back(architecture: str) -> None:
     assert [len(s[0]) for s in ours["strings"]] == pytest.approx(
         [len(s[0]) for s in theirs["strings"]], rel=0.01, abs=8
     )
+
+
+@pytest.mark.parametrize("scales", [[0.2, 1.0, 5.0], [0.02, 0.05, 0.3, 2.0, 300.0, 400.0], [0.01, 0.02], [0.5]])
+def test_thawing_keeps_scales_of_ones_own(scales: list[float]) -> None:
+    """Whatever lies below the bound of 0.11, or above CompressAI's 256."""
+    changed = copy.deepcopy(net("mbt2018-mean"))
+    changed.update(scales, force=True)
+    frozen = rs.freeze(changed)
+    thawed: Any = thaw(frozen)
+    assert rs.freeze(thawed).parameters_digest == frozen.parameters_digest
+    # On the grid of 2^-12 that scales have in a frozen model.
+    several = torch.arange(1, 2 << 20, 37)[None] / 4096
+    expected = copy.deepcopy(changed.gaussian_conditional)
+    expected.scale_table = torch.floor(expected.scale_table * 4096 + 0.5) / 4096
+    assert thawed.gaussian_conditional.build_indexes(several).equal(expected.build_indexes(several))
 
 
 def test_context_models_are_not_thawed() -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from compressai.models.base import get_scale_table
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 import robuststream as rs
 from robuststream.model.gains import evaluated
-from robuststream.model.tables import scale_table
 from tests.small import model, net
 
 VARIABLE = ["bmshj2018-hyperprior-vbr", "mbt2018-mean-vbr", "mbt2018-vbr"]
@@ -90,7 +90,7 @@ def test_what_cannot_be_evaluated_is_refused(layers: list[nn.Module], reason: st
 def rows_middles(bound: float = 0.11) -> list[Fraction]:
     """In units of 1, from CompressAI's scale table."""
     least = math.floor(bound * 4096 + 0.5)
-    edges = [max(math.floor(scale * 4096 + 0.5), least) for scale in scale_table().double().tolist()[:-1]]
+    edges = [max(math.floor(scale * 4096 + 0.5), least) for scale in get_scale_table().double().tolist()[:-1]]
     ends = [*edges, edges[-1]]
     return [Fraction(start + end, 8192) for start, end in zip([least, *edges], ends, strict=True)]
 
