@@ -32,6 +32,7 @@ from bars import (
     region,
     scan,
     speed,
+    start,
     threads,
 )
 
@@ -49,7 +50,7 @@ BARS = {
     "fresh-large": fresh_large.fresh_large,
     "region": region.region,
     "threads": threads.threads,
-    "startup": speed.startup,
+    "startup": start.startup,
     "context-speed": context.context_speed,
     "context-exactness": context.context_exactness,
     "context-rate": context.context_rate,

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -18,7 +14,7 @@ from compressai import ans
 from compressai.models import MeanScaleHyperprior
 
 import robuststream as rs
-from bars.common import ROOT, Figure, interleaved, photo_paths, pixels_of
+from bars.common import Figure, interleaved, photo_paths, pixels_of
 from robuststream.entropy.coder import TileDecoder, TileEncoder
 from robuststream.picture.grid import Grid
 from robuststream.picture.transforms import analyse
@@ -157,41 +153,3 @@ def inspect(photos: Path) -> list[Figure]:
     limit = 2 * numpy + 0.150
     figure = f"{1000 * ours:.0f} ms (import numpy: {1000 * numpy:.0f} ms)"
     return [Figure("inspect, wall time", figure, f"<= {1000 * limit:.0f} ms", ours <= limit)]
-
-
-def startup(photos: Path) -> list[Figure]:
-    """The first decode of a process: with cold kernels, with cached ones, and from a read-only installation."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        file = folder / "photo.robs"
-        file.write_bytes(rs.encode(photo_paths(photos)[0]))
-        cold, *warm = _decodes(file, {**os.environ, "NUMBA_CACHE_DIR": str(folder / "cache")}, 4)
-        # Numba caches beside the source, or for the user where it cannot write there: files in the place of the
-        # cache folders stand for a read-only installation, even for root.
-        package = folder / "site" / "robuststream"
-        shutil.copytree(ROOT / "robuststream", package, ignore=shutil.ignore_patterns("__pycache__"))
-        for directory in [package, *(path for path in package.rglob("*") if path.is_dir())]:
-            (directory / "__pycache__").touch()
-        environment = {**os.environ, "PYTHONPATH": str(package.parent), "XDG_CACHE_HOME": str(folder / "home")}
-        first, *later = _decodes(file, environment, 4)
-        told = {**environment, "NUMBA_DEBUG_CACHE": "1"}
-        said = subprocess.run(_decode_command(file), env=told, cwd=folder, capture_output=True, text=True).stdout
-    cached = "data loaded from" in said and "data saved" not in said
-    return [
-        Figure("first decode in a new process", f"{cold:.2f} s cold, {median(warm):.2f} s cached"),
-        Figure("the same, read-only installation", f"{first:.2f} s first, {median(later):.2f} s later"),
-        Figure("kernels cached there", "loaded" if cached else "compiled again", "loaded", cached),
-    ]
-
-
-def _decode_command(file: Path) -> list[str]:
-    return [sys.executable, "-W", "ignore", "-c", "import robuststream as rs, sys; rs.decode(sys.argv[1])", str(file)]
-
-
-def _decodes(file: Path, environment: dict[str, str], runs: int) -> list[float]:
-    seconds = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        subprocess.run(_decode_command(file), env=environment, cwd=file.parent, check=True)
-        seconds.append(time.perf_counter() - start)
-    return seconds
