@@ -5,19 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import cross_machine
 import numpy as np
 import torch
+from machines import tables
 
 from bars import small
-from bars.common import ROOT, Figure, photo_paths
+from bars.common import Figure, photo_paths
 from robuststream.container.packets import Mode
 from robuststream.latents import encode_latents
 from robuststream.picture.grid import Grid
 from robuststream.picture.io import read_picture
 from robuststream.picture.transforms import analyse
 
-SMALL = ROOT / ".training" / "small"
 TRAINED = ("mbt2018", "cheng2020-attn", "cheng2020-anchor-checkerboard", "elic2022-official")
 
 
@@ -26,9 +25,8 @@ def context_exactness(photos: Path) -> list[Figure]:
     paths = photo_paths(photos)
     figures = []
     for name in TRAINED:
-        small.load(name, SMALL)  # made here, once: its children are other machines
-        rows = cross_machine.matrix(paths, ["--small", name, str(SMALL)], beside=("AVX2", "SSE4.1"))
-        print(f"{name}\n{cross_machine.table(rows)}", file=sys.stderr)
+        rows = tables.matrix(paths, trained=(name, str(small.FOLDER)), beside=("AVX2", "SSE4.1"))
+        print(f"{name}\n{tables.table(rows)}", file=sys.stderr)
         worst = min(row["identical"] for row in rows)
         what = f"{name}: latents identical, worst of {len(rows)} pairs"
         figures.append(Figure(what, f"{worst} of {len(paths)}", "all", worst == len(paths)))
@@ -44,7 +42,7 @@ def context_rate(photos: Path) -> list[Figure]:
     """rANS bytes with exact parameters against the same walk with float32 ones."""
     figures = []
     for name in TRAINED:
-        _, model = small.load(name, SMALL)
+        _, model = small.load(name, small.FOLDER)
         sizes: dict[Mode, list[int]] = {mode: [] for mode in Mode}
         for path in photo_paths(photos):
             pixels = read_picture(path).pixels

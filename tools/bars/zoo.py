@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bars import common
+from bars import common, small
 from robuststream.model.anatomy import ARCHITECTURES, Anatomy, dissect
 from robuststream.model.parts import ENTROPY_PARAMETERS, group_network
 
@@ -69,7 +69,7 @@ def folded(checkpoint: dict[str, Any], level: int) -> Any:
     weights, net = checkpoint["state_dict"], models.MeanScaleHyperprior(checkpoint["N"], checkpoint["M"]).eval()
     gain = weights["Gain"][level].abs()
     # Tables are built anew, by `update`; they and what belongs to variable rate are left out.
-    own = {key: value for key, value in weights.items() if key in net.state_dict() and not _is_table(key)}
+    own = {key: value for key, value in weights.items() if key in net.state_dict() and not small.is_table(key)}
     nn.Module.load_state_dict(net, own, strict=False)
     for layer in (net.g_a[-1], net.h_s[-1]):
         layer.weight *= gain
@@ -77,10 +77,6 @@ def folded(checkpoint: dict[str, Any], level: int) -> Any:
     for layer in (net.h_a[0], net.g_s[0]):
         layer.weight /= gain
     return net
-
-
-def _is_table(key: str) -> bool:
-    return key.rsplit(".", 1)[-1] in ("_offset", "_quantized_cdf", "_cdf_length", "scale_table")
 
 
 @torch.no_grad()
