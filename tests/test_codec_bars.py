@@ -147,7 +147,7 @@ class TestBars:
         monkeypatch.setattr(limits, "peaks", lambda device, size: PEAKS)
         monkeypatch.setattr(codec, "CPU", codec.CPU[:2])
         monkeypatch.setenv("FIGURES", str(tmp_path))
-        figures = codec.codec_cpu(tmp_path / "none", small=True)
+        figures = list(codec.codec_cpu(tmp_path / "none", small=True))
         assert {figure.what: figure.value for figure in figures}.keys() >= {
             "mbt2018-mean: whole decode against decompress",
             "bundled model: 2 pictures: decode_batch, pictures/s",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,33 +107,34 @@ TINY: dict[str, dict[str, Any]] = {
 }
 
 
-def codec_cpu(photos: Path, small: bool = False) -> list[Figure]:
+def codec_cpu(photos: Path, small: bool = False) -> Iterator[Figure]:
     """One picture of 768x512 by each model, and a batch by the bundled one."""
     bench = Bench("cpu", small)
     threads = f"{torch.get_num_threads()} threads"
-    figures = [Figure("this machine, at most", f"{threads}, {bench.peaks}")]
+    yield Figure("this machine, at most", f"{threads}, {bench.peaks}")
     for case in CPU:
-        figures += _single(bench, case, photos)
-    figures += _batch(bench, BUNDLED, photos)
-    return figures + _told(bench, "codec-cpu")
+        yield from _single(bench, case, photos)
+    yield from _batch(bench, BUNDLED, photos)
+    yield _drawn(bench, "codec-cpu")
 
 
-def codec_gpu(photos: Path, seconds: float = 100, small: bool = False) -> list[Figure]:
+def codec_gpu(photos: Path, seconds: float = 80, small: bool = False) -> Iterator[Figure]:
     """As `codec_cpu`, with everything on the GPU, and batches of the larger model. No round begins after `seconds`;
     with `small` on the CPU, where there is no GPU, to see that it would run.
     """
     begin = time.perf_counter()
     if not torch.cuda.is_available() and not small:
-        return [Figure("codec-gpu", "skipped: torch finds no CUDA device here")]
+        yield Figure("codec-gpu", "skipped: torch finds no CUDA device here")
+        return
     device = "cuda" if torch.cuda.is_available() else "cpu"
     name = torch.cuda.get_device_name() if device == "cuda" else "no GPU: a dry run on the CPU"
     bench = Bench(device, small, begin + seconds)
-    figures = [Figure("device, and what it can do at most", f"{name}; torch {torch.__version__}; {bench.peaks}")]
+    yield Figure("device, and what it can do at most", f"{name}; torch {torch.__version__}; {bench.peaks}")
     for number, case in enumerate(GPU):
         if number == 1:
-            figures += _batch(bench, GPU[0].name, photos)
-        figures += _single(bench, case, photos)
-    return figures + _told(bench, "codec-gpu")
+            yield from _batch(bench, GPU[0].name, photos)
+        yield from _single(bench, case, photos)
+    yield _drawn(bench, "codec-gpu")
 
 
 def bundled() -> tuple[Any, rs.Model]:
@@ -176,6 +177,7 @@ def _single(bench: Bench, case: Case, photos: Path) -> list[Figure]:
             else stages.watched_net(rounds, net, action, bench.device)
         )
         bench.rows.append(breakdown.Row(case.name, what, seconds, spent, least if ours else {}))
+    print(breakdown.table(bench.rows[-len(actions) :]), file=sys.stderr, flush=True)
     reached = least[stages.SYNTHESIS] / bench.rows[-2].spent[stages.SYNTHESIS]
     wanted = OF_THE_LIMIT if (case.name, bench.device) == ("mbt2018-mean", "cpu") else None
     said = (
@@ -229,11 +231,10 @@ def _batch(bench: Bench, name: str, photos: Path) -> list[Figure]:
     ]
 
 
-def _told(bench: Bench, name: str) -> list[Figure]:
-    """The table on standard error, the picture in a file."""
-    print(breakdown.table(bench.rows), file=sys.stderr)
+def _drawn(bench: Bench, name: str) -> Figure:
+    """The picture of where the time goes, in a file."""
     folder = Path(os.environ.get("FIGURES", ROOT / "build"))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
     path.write_bytes(breakdown.figure(bench.rows))
-    return [Figure("where the time goes", str(path))]
+    return Figure("where the time goes", str(path))

@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=list(SIZES), metavar="NAME", help=", ".join(SIZES))
     parser.add_argument("--work", type=Path, default=FOLDER)
     parser.add_argument("--steps", type=int, default=STEPS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     paths = sorted(path for path in arguments.photos.glob("*") if path.suffix in (".png", ".jpg"))
     pictures = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
     pictures = [picture for picture in pictures if min(picture.shape[:2]) >= CROP]

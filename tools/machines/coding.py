@@ -124,7 +124,10 @@ def _native(stem: Path, codec: Codec, one_by_one: bool) -> dict[str, Any]:
 
 def _compressai(stem: Path, codec: Codec, one_by_one: bool) -> dict[str, Any]:
     saved = torch.load(stem.with_name(f"{stem.name}.pt"), weights_only=False)
-    x_hat = codec.net.decompress(saved["strings"], saved["shape"])["x_hat"].cpu()
+    try:
+        x_hat = codec.net.decompress(saved["strings"], saved["shape"])["x_hat"].cpu()
+    except (RuntimeError, ValueError, IndexError) as error:
+        return {"same": False, "psnr": 0.0, "error": str(error)}
     error = torch.mean((x_hat - saved["x_hat"]) ** 2).item()
     psnr = 99.0 if error == 0 else min(99.0, -10 * torch.log10(torch.tensor(error)).item())
     return {"same": psnr >= BROKEN_DB, "psnr": psnr}

@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+import robuststream as rs
 from machines import coding
 from machines.settings import ENCODERS, MACHINES, Machine, engines, tf32
 
@@ -71,49 +72,51 @@ def native_matrix(photos: Sequence[Path]) -> list[Row]:
 
 def devices(
     photos: Sequence[Path], device: str, trained: Sequence[str] | None = None, beside: int | None = None
-) -> list[Row]:
+) -> Iterator[list[Row]]:
     """Encoded on the CPU and decoded on the device, and the other way round, with TF32 and without.
+
+    The rows come twice: without CompressAI's decodes, and with them, since those can end the process.
 
     Args:
         beside: how many pictures CompressAI codes as well; all where there is no number.
     """
     here = coding.Codec.load(None, trained)
-    there = coding.Codec(_on_device(here, device), None)
+    there = coding.Codec(_on_device(here.model, device), None)
     if here.net is not None:
         there.net = coding.Codec.load(None, trained, device).net
-    rows = []
+    rows: list[Row] = []
+    theirs: list[tuple[Row, Path, coding.Codec, bool]] = []
     with tempfile.TemporaryDirectory() as temporary:
-        ways = (("cpu", here, device, there), (device, there, "cpu", here))
-        for encoder, sender, decoder, receiver in ways:
+        for encoder, sender, decoder, receiver in (("cpu", here, device, there), (device, there, "cpu", here)):
             for allowed in (False, True):
-                folder = Path(temporary) / f"{encoder} {allowed}"
+                folder = Path(temporary) / str(len(rows))
                 with tf32(allowed):
                     coding.encode(folder, photos, sender, encoder, beside)
-                    told = {
-                        kind: list(coding.decode(folder, kind, receiver))
-                        for kind in ("robuststream", "native", *(["compressai"] if sender.net is not None else []))
-                    }
-                theirs, ours = told.get("compressai", []), told["robuststream"]
-                rows.append(
-                    {
-                        "encoder": encoder,
-                        "decoder": decoder + (", TF32" if allowed else ""),
-                        "photos": len(photos),
-                        "identical": sum(line["same"] for line in ours),
-                        "beside": len(theirs),
-                        "native_silent": sum(line["silent"] for line in told["native"]),
-                        "native_drifted": sum(line["drifted"] > 0 for line in told["native"]),
-                        "native_broken": sum(not line["same"] for line in told["native"]),
-                    }
-                )
-                if theirs:
-                    rows[-1]["compressai_broken"] = sum(not line["same"] for line in theirs)
-    return rows
+                    ours, native = (list(coding.decode(folder, kind, receiver)) for kind in ("robuststream", "native"))
+                row: Row = {"encoder": encoder, "decoder": decoder + (", TF32" if allowed else "")}
+                row |= {"photos": len(photos), "beside": len(native)}
+                row["identical"] = sum(line["same"] for line in ours)
+                rows.append(row | _native(native))
+                theirs.append((rows[-1], folder, receiver, allowed))
+        yield rows
+        for row, folder, receiver, allowed in theirs if here.net is not None else ():
+            with tf32(allowed):
+                told = coding.decode(folder, "compressai", receiver)
+                row["compressai_broken"] = row["beside"] - sum(line["same"] for line in told)
+        yield rows
 
 
-def _on_device(codec: coding.Codec, device: str) -> Any:
+def _native(told: Sequence[Row]) -> Row:
+    return {
+        "native_drifted": sum(line["drifted"] > 0 for line in told),
+        "native_broken": sum(not line["same"] for line in told),
+        "native_silent": sum(line["silent"] for line in told),
+    }
+
+
+def _on_device(model: rs.Model, device: str) -> rs.Model:
     """The same model on the device: not one frozen anew."""
-    return type(codec.model).from_bytes(codec.model.to_bytes(), device)
+    return rs.Model.from_bytes(model.to_bytes(), device)
 
 
 def digests(names: Sequence[str]) -> list[Row]:
@@ -142,12 +145,7 @@ def digests(names: Sequence[str]) -> list[Row]:
 def _beside(decoder: str, folder: Path, photos: int) -> Row:
     """What CompressAI and native mode make of it."""
     theirs, told = (decoded(decoder, folder, codec) for codec in ("compressai", "native"))
-    return {
-        "compressai_broken": photos - sum(line["same"] for line in theirs),
-        "native_drifted": sum(line["drifted"] > 0 for line in told),
-        "native_broken": sum(not line["same"] for line in told),
-        "native_silent": sum(line["silent"] for line in told),
-    }
+    return {"compressai_broken": photos - sum(line["same"] for line in theirs), **_native(told)}
 
 
 def decoded(decoder: str, folder: Path, codec: str) -> list[Row]:
@@ -162,6 +160,8 @@ def child(machine: str, arguments: Sequence[str], may_crash: bool = False) -> st
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode and not may_crash:
         raise SystemExit(f"{' '.join(command)} failed on {machine}:\n{done.stderr}")
+    if done.returncode:
+        print(f"{' '.join(command)} ended with {done.returncode} on {machine}:\n{done.stderr}", file=sys.stderr)
     return done.stdout
 
 
