@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from compressai import models
 from PIL import Image
 
 import robuststream as rs
@@ -40,6 +39,8 @@ FOLDER = Path(__file__).resolve().parents[2] / ".training" / "small"
 
 
 def build(name: str) -> Any:
+    from compressai import models  # slow, and not wanted by all who import this module
+
     torch.manual_seed(1)
     return getattr(models, ARCHITECTURES[name][0])(**SIZES[name])
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from bars import small
 from torch import nn
 
 import robuststream as rs
-from robuststream.compressai import thaw
 from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome
 from robuststream.errors import UnsupportedModel
@@ -31,31 +30,41 @@ from robuststream.picture.io import read_picture
 BROKEN_DB = 45.0
 
 
-@dataclass
 class Codec:
-    """A model, and CompressAI's net of it: None where that cannot be had from the model.
+    """A model, and CompressAI's net of it.
 
     Args:
-        model: a model file, the bundled one if None.
-        trained: name and folder of one of tools/bars/small.py, for the net; and for the model, where no file is named.
+        model: ours, on the device.
+        trained: name and folder of one of tools/bars/small.py, for the net.
     """
 
-    model: rs.Model
-    net: Any
+    def __init__(self, model: rs.Model, trained: Sequence[str] | None = None) -> None:
+        self.model = model
+        self._trained = trained
 
     @classmethod
     def load(cls, model: str | None, trained: Sequence[str] | None, device: str = "cpu") -> Codec:
-        net = small.net(trained[0], Path(trained[1])) if trained else None
-        if net is not None and model is None:
-            ours = rs.Model.from_bytes(rs.freeze(net).to_bytes(), device)
-        else:
-            ours = rs.load_model(model, device=device)
-        if net is None:
+        """Of a model file; where none is named, the one that is trained, frozen here, or the bundled one."""
+        if trained is None or model is not None:
+            return cls(rs.load_model(model, device=device), trained)
+        frozen = rs.freeze(small.net(trained[0], Path(trained[1])))
+        return cls(frozen, trained).on(device)
+
+    def on(self, device: str) -> Codec:
+        """The same model elsewhere: not one frozen anew."""
+        return Codec(rs.Model.from_bytes(self.model.to_bytes(), device), self._trained)
+
+    @cached_property
+    def net(self) -> Any:
+        """None where it cannot be had from the model. Not every machine needs it, and compressai is slow to import."""
+        if self._trained is None:
+            from robuststream.compressai import thaw
+
             try:
-                net = thaw(ours)
+                return thaw(self.model).to(self.model.device)
             except UnsupportedModel:
-                return cls(ours, None)
-        return cls(ours, net.to(device))
+                return None
+        return small.net(self._trained[0], Path(self._trained[1])).to(self.model.device)
 
 
 @torch.no_grad()

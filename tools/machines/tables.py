@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-import robuststream as rs
 from machines import coding
 from machines.settings import ENCODERS, MACHINES, Machine, engines, tf32
 
@@ -41,7 +40,8 @@ def matrix(
             more = [] if encoder == "default" else ["--beside", "0"]
             child(encoder, ["encode", str(folder), *map(str, photos), *source, *more])
             control: dict[str, str] = {}
-            for decoder in (*MACHINES, *engines()):
+            # What an engine encoded need not be decoded by all: it is the same or it is not.
+            for decoder in (*MACHINES, *engines()) if encoder in ENCODERS else ("default",):
                 row: Row = {"encoder": encoder, "decoder": decoder, "photos": len(photos)}
                 told = decoded(decoder, folder, "robuststream")
                 row["identical"] = sum(line["same"] for line in told)
@@ -81,9 +81,7 @@ def devices(
         beside: how many pictures CompressAI codes as well; all where there is no number.
     """
     here = coding.Codec.load(None, trained)
-    there = coding.Codec(_on_device(here.model, device), None)
-    if here.net is not None:
-        there.net = coding.Codec.load(None, trained, device).net
+    there = here.on(device)
     rows: list[Row] = []
     theirs: list[tuple[Row, Path, coding.Codec, bool]] = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -112,11 +110,6 @@ def _native(told: Sequence[Row]) -> Row:
         "native_broken": sum(not line["same"] for line in told),
         "native_silent": sum(line["silent"] for line in told),
     }
-
-
-def _on_device(model: rs.Model, device: str) -> rs.Model:
-    """The same model on the device: not one frozen anew."""
-    return rs.Model.from_bytes(model.to_bytes(), device)
 
 
 def digests(names: Sequence[str]) -> list[Row]:
