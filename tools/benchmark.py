@@ -3,7 +3,8 @@
     python tools/benchmark.py NAME... [--json] [--photos DIR]
 
 NAME is one of the list below, or `all`; `fresh-large-24-64` and its like are single cells of `fresh-large`: megapixels,
-side of a tile. Exit code 1 when a bar is missed.
+side of a tile. `--small` tries `codec-cpu` and `codec-gpu` in a minute, with tiny nets: its figures mean nothing. Exit
+code 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from bars import (
+    codec,
     common,
     concealment,
     context,
@@ -40,7 +42,8 @@ BARS = {
     "exactness": exactness.exactness,
     "exact-rate": rate.exact_rate,
     "rans": speed.rans,
-    "codec": speed.codec,
+    "codec-cpu": codec.codec_cpu,
+    "codec-gpu": codec.codec_gpu,
     "overhead": rate.overhead,
     "inspect": speed.inspect,
     "inspect-large": inspection.inspect_large,
@@ -51,7 +54,6 @@ BARS = {
     "region": region.region,
     "threads": threads.threads,
     "startup": start.startup,
-    "context-speed": context.context_speed,
     "context-exactness": context.context_exactness,
     "context-rate": context.context_rate,
     "native": native.native,
@@ -69,12 +71,14 @@ def main() -> int:
     parser.add_argument("names", nargs="+", metavar="NAME", choices=choices, help=", ".join(choices))
     parser.add_argument("--photos", type=Path, default=common.PHOTOS, help="a folder of PNG photographs")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--small", action="store_true", help="codec-cpu, codec-gpu: a dry run")
     arguments = parser.parse_args()
     names = list(BARS) if "all" in arguments.names else arguments.names
     missed = False
     results = []
     for name in names:
-        for figure in {**BARS, **fresh_large.CELLS}[name](arguments.photos):
+        options = {"small": True} if arguments.small and name.startswith("codec-") else {}
+        for figure in {**BARS, **fresh_large.CELLS}[name](arguments.photos, **options):
             missed |= figure.holds is False
             results.append({"bar": name, **asdict(figure)})
             if not arguments.json:

@@ -11,9 +11,7 @@ from robuststream.errors import UnsupportedModel
 from robuststream.model.densities import scale_table
 from robuststream.model.frozen import Model
 from robuststream.model.parts import CONTEXT_MODEL, FACTORIZED, SCALE_HYPERPRIOR
-from robuststream.networks.fixedpoint import LIMIT, ONE
-from robuststream.networks.graph import Layer, Network
-from robuststream.networks.narrowing import in_real_numbers
+from robuststream.networks.fixedpoint import ONE
 from robuststream.networks.graph import Layer, Network
 from robuststream.networks.narrowing import in_real_numbers
 

@@ -36,6 +36,27 @@ def photo_paths(folder: Path) -> list[Path]:
     return paths
 
 
+def photographs(folder: Path, number: int, height: int = 512, width: int = 768) -> list[npt.NDArray[np.uint8]]:
+    """So many photographs of one size, uint8 (H, W, 3): the folder's, turned where that fits; where it has too few, or
+    is not there, pieces of the bundled sample.
+    """
+    found = []
+    for path in sorted(folder.glob("*.png"))[:number]:
+        pixels = pixels_of(path)
+        pixels = pixels if pixels.shape[:2] == (height, width) else np.rot90(pixels)
+        if pixels.shape[:2] == (height, width):
+            found.append(np.ascontiguousarray(pixels))
+    sample = pixels_of(ROOT / "robuststream" / "samples" / "dog.png")
+    sample = np.concatenate((sample, sample[:, ::-1]), axis=1)
+    sample = np.concatenate((sample, sample[::-1]), axis=0)
+    while len(found) < number:
+        # Each begins elsewhere; what reaches over the edge begins anew on the other side.
+        sample = np.roll(sample, (37, 61), axis=(0, 1))
+        times = -(-height // sample.shape[0]), -(-width // sample.shape[1]), 1
+        found.append(np.ascontiguousarray(np.tile(sample, times)[:height, :width]))
+    return found
+
+
 def pixels_of(path: Path) -> npt.NDArray[np.uint8]:
     return np.asarray(Image.open(path).convert("RGB"))
 
@@ -45,10 +66,15 @@ def psnr(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
     return 10 * np.log10(255**2 / error)
 
 
-def interleaved(runs: int, *actions: Callable[[], object]) -> list[float]:
-    """Median seconds of each action, run in turn so that a slow moment hits all; one warm-up round first."""
+def interleaved(runs: int, *actions: Callable[[], object], until: float = float("inf")) -> list[float]:
+    """Median seconds of each action, run in turn so that a slow moment hits all; one warm-up round first.
+
+    After the time `until`, by time.perf_counter, no round begins but the warm-up and the first.
+    """
     times: list[list[float]] = [[] for _ in actions]
     for round_number in range(runs + 1):
+        if round_number > 1 and time.perf_counter() > until:
+            break
         for action, kept in zip(actions, times, strict=True):
             start = time.perf_counter()
             action()

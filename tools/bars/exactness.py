@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import cross_machine
+from machines import tables
 
 from bars.common import Figure, photo_paths
 
 
 def exactness(photos: Path) -> list[Figure]:
     paths = photo_paths(photos)
-    rows = cross_machine.matrix(paths)
-    print(cross_machine.table(rows), file=sys.stderr)
+    rows = tables.matrix(paths)
+    print(tables.table(rows), file=sys.stderr)
     worst = min(row["identical"] for row in rows)
     control = max(row.get("control_differs", 0) for row in rows)
     broken = max(row.get("compressai_broken", 0) for row in rows)

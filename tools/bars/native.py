@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import cross_machine
+from machines import tables
 
 import robuststream as rs
 from bars.common import Figure, photo_paths
@@ -52,7 +52,7 @@ def drift(photos: Path) -> list[Figure]:
 def native(photos: Path) -> list[Figure]:
     """Encoded under default kernels, decoded under others, with the bundled model."""
     paths = photo_paths(photos)
-    rows = cross_machine.native_matrix(paths)
+    rows = tables.native_matrix(paths)
     figures = []
     for row in rows:
         where = row["decoder"]

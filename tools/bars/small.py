@@ -1,13 +1,15 @@
 """Small models of each architecture: trained for minutes where a checkpoint is there, else random and spread out.
 
-    python tools/bars/small.py PHOTOS WORK [NAME...]
+    python tools/bars/small.py PHOTOS [--work DIR] [NAME...]
 
-trains, and writes WORK/NAME.pth; bars look for them under .training/small, and keep the random ones there too. (With
-torch 2.14 on two cores, oneDNN's backward corrupts the heap for cheng2020-anchor-checkerboard; the others train.)
+trains each for so many steps, by the same crops in every run, and writes DIR/NAME.pth; bars look for them under
+.training/small, and keep the random ones there too. (With torch 2.14 on two cores, oneDNN's backward corrupts the heap
+for cheng2020-anchor-checkerboard; the others train.)
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -15,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from compressai import models
 from PIL import Image
 
 import robuststream as rs
@@ -32,25 +33,40 @@ SIZES: dict[str, dict[str, Any]] = {
     "elic2022-chandelier": {"N": 32, "M": 64, "groups": [4, 4, 8, 16, 32]},
 }
 LAMBDA = 0.013
-CROP, BATCH, RATE, SECONDS = 128, 8, 1e-3, 150
+CROP, BATCH, RATE, STEPS = 128, 8, 1e-3, 600
+#: Where bars look for them.
+FOLDER = Path(__file__).resolve().parents[2] / ".training" / "small"
 
 
 def build(name: str) -> Any:
+    from compressai import models  # slow, and not wanted by all who import this module
+
     torch.manual_seed(1)
     return getattr(models, ARCHITECTURES[name][0])(**SIZES[name])
 
 
 def load(name: str, folder: Path) -> tuple[Any, rs.Model]:
     """The net with its tables, and the frozen model."""
+    made = net(name, folder)
+    return made, rs.freeze(made)
+
+
+def net(name: str, folder: Path) -> Any:
+    """With its tables: trained, where that was done, else random and spread out."""
     trained, random = folder / f"{name}.pth", folder / f"{name}.random.pth"
-    net = build(name).eval()
+    made = build(name).eval()
     if not trained.exists() and not random.exists():
-        spread(net)
+        spread(made)
         # Kept: another machine builds other CDF tables of the same weights.
         folder.mkdir(parents=True, exist_ok=True)
-        torch.save(net.state_dict(), random)
-    net.load_state_dict(torch.load(trained if trained.exists() else random, weights_only=True))
-    return net, rs.freeze(net)
+        torch.save(made.state_dict(), random)
+    made.load_state_dict(torch.load(trained if trained.exists() else random, weights_only=True))
+    return made
+
+
+def is_table(key: str) -> bool:
+    """Whether a tensor of a checkpoint is one of its CDF tables."""
+    return key.rsplit(".", 1)[-1] in ("_offset", "_quantized_cdf", "_cdf_length", "scale_table")
 
 
 @torch.no_grad()
@@ -80,16 +96,16 @@ def _last(module: Any) -> Any:
     return [layer for layer in module.modules() if isinstance(layer, (torch.nn.Conv2d, torch.nn.ConvTranspose2d))][-1]
 
 
-def train(name: str, pictures: list[np.ndarray], seconds: float) -> Any:
+def train(name: str, pictures: list[np.ndarray], steps: int = STEPS) -> Any:
     """Additive noise for rate and distortion, as CompressAI's `forward` has it."""
     net = build(name).train()
     quantiles = [p for n, p in net.named_parameters() if n.endswith(".quantiles")]
     others = [p for n, p in net.named_parameters() if not n.endswith(".quantiles")]
     optimizer, auxiliary = torch.optim.Adam(others, lr=RATE), torch.optim.Adam(quantiles, lr=1e-3)
-    random, begin, step, loss = np.random.default_rng(1), time.monotonic(), 0, torch.zeros(())
-    while (spent := (time.monotonic() - begin) / seconds) < 1:
+    random, begin, loss = np.random.default_rng(1), time.monotonic(), torch.zeros(())
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = RATE * (1 if spent < 0.7 else 0.1)
+            group["lr"] = RATE * (1 if step < 0.7 * steps else 0.1)
         x = _crops(pictures, random)
         out = net(x)
         bits = -sum(torch.log2(likelihood).sum() for likelihood in out["likelihoods"].values())
@@ -101,8 +117,7 @@ def train(name: str, pictures: list[np.ndarray], seconds: float) -> Any:
         auxiliary.zero_grad(set_to_none=True)
         net.aux_loss().backward()
         auxiliary.step()
-        step += 1
-    print(f"{name}: {step} steps, loss {loss.item():.3f}", flush=True)
+    print(f"{name}: {steps} steps in {time.monotonic() - begin:.0f} s, loss {loss.item():.3f}", flush=True)
     net.eval()
     net.update(force=True)
     return net
@@ -119,13 +134,23 @@ def _crops(pictures: list[np.ndarray], random: np.random.Generator) -> torch.Ten
 
 
 def main() -> None:
-    photos, work, *names = sys.argv[1:]
-    Path(work).mkdir(parents=True, exist_ok=True)
-    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(Path(photos).glob("*.png"))]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path, help="a folder of PNG or JPEG pictures")
+    parser.add_argument("names", nargs="*", default=list(SIZES), metavar="NAME", help=", ".join(SIZES))
+    parser.add_argument("--work", type=Path, default=FOLDER)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    arguments = parser.parse_intermixed_args()
+    paths = sorted(path for path in arguments.photos.glob("*") if path.suffix in (".png", ".jpg"))
+    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
     pictures = [picture for picture in pictures if min(picture.shape[:2]) >= CROP]
-    for name in names or SIZES:
-        net = train(name, pictures, SECONDS)
-        torch.save(net.state_dict(), Path(work) / f"{name}.pth")
+    if not pictures:
+        sys.exit(
+            f"{arguments.photos} has no pictures of {CROP} pixels or more: nothing is trained, bars take random weights"
+        )
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    for name in arguments.names:
+        net = train(name, pictures, arguments.steps)
+        torch.save(net.state_dict(), arguments.work / f"{name}.pth")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from compressai import ans
-from compressai.models import MeanScaleHyperprior
 
 import robuststream as rs
 from bars.common import Figure, interleaved, photo_paths, pixels_of
@@ -105,40 +104,6 @@ def _padded_tables(model: rs.Model, rows: int) -> tuple[np.ndarray, np.ndarray, 
     for row in range(rows):
         cdf[row, : tables.lengths[row]] = tables.cdf[tables.starts[row] : tables.starts[row] + tables.lengths[row]]
     return cdf, tables.lengths[:rows], tables.offsets[:rows]
-
-
-@torch.no_grad()
-def codec(photos: Path) -> list[Figure]:
-    """Whole encode and decode of mbt2018-mean N=128 M=192 at 768x512 against compress and decompress.
-
-    Random weights, with the hyper synthesis scaled so that latents spread over the tables as trained ones do.
-    """
-    pixels = next(p for p in map(pixels_of, photo_paths(photos)) if p.shape == (512, 768, 3))
-    torch.manual_seed(1)
-    net = MeanScaleHyperprior(128, 192).eval()
-    # As in trained models, few channels carry most: about 1.2 bpp.
-    net.g_a[-1].weight *= 30 * 0.95 ** torch.arange(192)[:, None, None, None]
-    net.h_a[-1].weight *= 10
-    net.h_s[-1].weight *= 10
-    net.update()
-    model = rs.freeze(net)
-    x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
-    out, data = net.compress(x), rs.encode(pixels, model)
-    runs = interleaved(
-        9,
-        lambda: rs.encode(pixels, model),
-        lambda: net.compress(x),
-        lambda: rs.decode(data, model),
-        lambda: net.decompress(out["strings"], out["shape"]),
-    )
-    encode, decode = runs[0] / runs[1], runs[2] / runs[3]
-    size = sum(len(string[0]) for string in out["strings"])
-    return [
-        Figure("whole encode against compress", f"{encode:.2f} of its time", "<= 1.15", encode <= 1.15),
-        Figure("whole decode against decompress", f"{decode:.2f} of its time", "<= 1.15", decode <= 1.15),
-        Figure("milliseconds: encode, compress, decode, decompress", ", ".join(f"{1000 * run:.0f}" for run in runs)),
-        Figure("bytes: ours, theirs", f"{len(data)}, {size}"),
-    ]
 
 
 def inspect(photos: Path) -> list[Figure]:
