@@ -18,10 +18,10 @@ import torch
 
 import robuststream as rs
 from robuststream.container.packets import Kind, Metadata, Packet
-from robuststream.container.reader import read_stream
 from robuststream.container.report import Rule
 from robuststream.container.scanner import scan
 from robuststream.container.writer import write_stream
+from robuststream.transfers.reading import read_stream
 from tests.helpers import random_tiles, sample_header, without_headers
 from tests.small import model, picture
 

@@ -21,6 +21,7 @@ FLOORS = (
     "kernelcache",
     "kernels",
     "container",
+    "transfers",
     "entropy networks",
     "priors",
     "model",
@@ -151,6 +152,12 @@ def test_a_room_stands_on_those_below(name: str) -> None:
     assert wrong == []
 
 
+def test_files_from_outside_are_read_by_way_of_transfers() -> None:
+    """The container reads what stands in a file; what a transfer did to it on its way is undone first, above."""
+    readers = {room(name) for name, others in GRAPH.items() if "robuststream.container.reader" in others}
+    assert readers == {"container", "transfers"}
+
+
 def test_few_modules_stand_at_the_root() -> None:
     """All files count, `__init__` and `__main__` too."""
     assert len(list(PACKAGE.glob("*.py"))) <= MOST_AT_ROOT
@@ -163,7 +170,7 @@ def test_files_are_short() -> None:
 
 def test_reading_a_container_needs_no_torch() -> None:
     """Not a name in `sys.modules` may come of it, whichever module of the container is imported, nor of `inspect`."""
-    light = [name for name in MODULES if room(name) in ("container", "files", "checksum", "errors")]
+    light = [name for name in MODULES if room(name) in ("container", "transfers", "files", "checksum", "errors")]
     code = f"""
 import importlib, sys
 sys.modules["torch"] = sys.modules["compressai"] = None  # an import of these fails

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from robuststream import faults, testing
 from robuststream.container.packets import MAX_TILE, Colour, Mode
-from robuststream.container.reader import read_stream
 from robuststream.container.report import TileState
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
+from robuststream.transfers.reading import read_stream
 
 
 @given(testing.contents())

@@ -33,7 +33,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import robuststream as rs
 from robuststream.compressai import thaw
-from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome
 from robuststream.latents import BATCH, DecodedLatents, decode_latents
 from robuststream.networks import convolution, exact
@@ -41,6 +40,7 @@ from robuststream.networks.fixedpoint import FRACTION_BITS, ONE
 from robuststream.networks.floating import elementwise
 from robuststream.picture.grid import Grid
 from robuststream.picture.io import read_picture
+from robuststream.transfers.reading import read_stream
 
 #: A picture counts as broken below this PSNR against the encoder's own reconstruction; intact ones reach 90 dB.
 BROKEN_DB = 45.0

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from robuststream.coding.arguments import whole_number
 from robuststream.coding.refusals import refuse_empty
 from robuststream.container.packets import Header
-from robuststream.container.reader import read_restored, read_stream
 from robuststream.container.stream import Stream
 from robuststream.errors import DamagedStream, ModelMismatch, RobustStreamError
 from robuststream.files.sources import Source, read_source
 from robuststream.model.store import find_model
 from robuststream.picture.grid import Grid
 from robuststream.picture.limits import check_padded_size, check_size
+from robuststream.transfers.reading import read_restored, read_stream
 
 if TYPE_CHECKING:
     from robuststream.model.frozen import Model

@@ -13,8 +13,9 @@ from typing import Any
 import construct as c
 
 from robuststream.container import layout
+from robuststream.container.collect import Collected
 from robuststream.container.packets import Kind
-from robuststream.container.reader import read_stream
+from robuststream.container.reader import read
 from robuststream.container.report import Rule
 from robuststream.container.stream import Stream
 from robuststream.errors import RobustStreamError
@@ -103,7 +104,7 @@ def _packet(read: Read, start: int) -> tuple[Any, bytes] | None:
 def _intact(data: bytes) -> Stream | None:
     """The stream of these packets, if nothing is wrong with them but what is missing."""
     try:
-        stream = read_stream(data)
+        stream = read(Collected(data))
     except RobustStreamError:
         return None
     return stream if all(finding.rule in NOT_READ for finding in stream.report.findings) else None

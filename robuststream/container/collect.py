@@ -10,6 +10,7 @@ from robuststream.container.layout import PAYLOAD_CRC_BYTES
 from robuststream.container.packets import Gap, Kind, Packet
 from robuststream.container.remains import damaged_packets
 from robuststream.container.scanner import scan
+from robuststream.errors import StreamNotFound
 
 #: Smaller payloads take less memory as bytes than as a view of the file.
 VIEWED = 256
@@ -194,6 +195,15 @@ class Collected:
         if self.identity is not None and self._header is not None and self.found.order:
             begins[self.identity] = self.found.order[0].offset
         return sorted(begins, key=lambda identity: (identity != self._header, begins[identity]))
+
+    def numbered(self, number: int) -> Collected:
+        """What stands in the same file of stream `number` of `streams`. Raises StreamNotFound."""
+        if not number:
+            return self
+        streams = self.streams()
+        if not 0 < number < len(streams):
+            raise StreamNotFound(f"there is no stream {number}: {len(streams)} with a header are here, counted from 0")
+        return Collected(self.data, streams[number])
 
     def votes(self) -> Counter[bytes]:
         """How many packets there are of each stream before a choice, damaged ones too, in the order of the first."""

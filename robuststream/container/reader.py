@@ -7,9 +7,7 @@ parity gives back; *judge* what is proven, what is wrong, and where.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
 
 from robuststream.container import layout
 from robuststream.container.choosing import Choice, choose, refuse_unknown
@@ -20,97 +18,24 @@ from robuststream.container.leftovers import salvage, sort_out
 from robuststream.container.packets import Buffer, Header, Kind, Packet, Tile
 from robuststream.container.proof import HeaderSource, Proof
 from robuststream.container.remains import Remains
-from robuststream.container.report import Finding, Rule
 from robuststream.container.restoring import restored
 from robuststream.container.stream import Stream
-from robuststream.errors import RobustStreamError, StreamNotFound
-
-if TYPE_CHECKING:
-    from robuststream.container.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
 
-def read_stream(data: bytes, lender: Stream | None = None, number: int = 0) -> Stream:
-    """Find the stream in `data`, damaged or not, by what stands in it; parity is left alone.
+def read(collected: Collected, lender: Stream | None = None, parity: bool = False) -> Stream:
+    """The stream that was collected, damaged or not.
 
     Args:
-        lender: another stream of the same series; where no HEADER is left in `data`, its header is borrowed.
-        number: which stream, where `data` holds several: 0 is the one whose intact HEADER comes first; others follow in
-            the order of their first packets.
+        lender: another stream of the same series; where no HEADER is left in the file, its header is borrowed.
+        parity: with what that gives back.
 
     Raises:
-        StreamNotFound: there are not so many streams.
-        NotARobustStream: no packet is in it.
+        NotARobustStream: no packet is in the file.
         DamagedStream: packets are in it, but no header; or the lender's does not fit.
         UnsupportedVersion: a newer format.
     """
-    return _read_file(data, lender, number, parity=False)
-
-
-def read_restored(data: bytes, lender: Stream | None = None, number: int = 0) -> Stream:
-    """As `read_stream`, with what parity gives back; a header is borrowed where that has none either."""
-    return _read_file(data, lender, number, parity=True)
-
-
-def read_streams(data: bytes) -> Iterator[Stream]:
-    """All streams in `data` that have an intact HEADER; or the one that `read_stream` finds without. Raises as that.
-
-    Each costs a scan of its own, when it is asked for.
-    """
-    first = read_stream(data)
-    yield first
-    for number in range(1, 1 + first.others):
-        yield read_stream(data, number=number)
-
-
-def _read_file(data: bytes, lender: Stream | None, number: int, parity: bool) -> Stream:
-    collected = Collected(data)
-    if not collected.begins_as_a_stream:
-        # Here, because it imports NumPy.
-        from robuststream.container.transfer import undone
-
-        moved = undone(data)
-        if moved is not None:
-            return _read_moved(collected, *moved, lender, number, parity)
-    return _read(_numbered(collected, number), lender, parity)
-
-
-def _numbered(collected: Collected, number: int) -> Collected:
-    """What stands in the same file of another of its streams."""
-    if not number:
-        return collected
-    streams = collected.streams()
-    if not 0 < number < len(streams):
-        raise StreamNotFound(f"there is no stream {number}: {len(streams)} with a header are here, counted from 0")
-    return Collected(collected.data, streams[number])
-
-
-def _read_moved(
-    came: Collected, sent: bytes, transfer: Transfer, lender: Stream | None, number: int, parity: bool
-) -> Stream:
-    """What is read with a transfer undone (section 10.3); tiles that CRCs alone gave back are restored ones.
-
-    Args:
-        came: the file as it came.
-        sent: as it was sent, as far as that can be had.
-    """
-    try:
-        stream = _read(_numbered(Collected(sent), number), lender, parity)
-    except RobustStreamError as error:
-        raise type(error)(f"{transfer.message} ({error})") from error
-    finding = Finding(Rule.TRANSFER, transfer.message, 0, len(came.data))
-    report = replace(stream.report, file_bytes=len(came.data), findings=(finding, *stream.report.findings))
-    if not transfer.guessed:
-        return replace(stream, report=report)
-    if came.identity is None:
-        came.choose(stream.stream_id)
-    read = parse_tiles(stream.header, stream.stream_id, came.found) if came.identity == stream.stream_id else {}
-    computed = {index for index, tile in stream.tiles.items() if read.get(index) != tile}
-    return replace(stream, report=report, restored={*stream.restored, *computed})
-
-
-def _read(collected: Collected, lender: Stream | None, parity: bool) -> Stream:
     data = collected.data
     choice = choose(collected, lender, parity)
     if parity and lender is not None and choice.source is HeaderSource.INTACT:

@@ -8,7 +8,7 @@ found: a repaired file is never worse than its input.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice, product
 
 from robuststream.container import layout, parity
@@ -51,11 +51,11 @@ class Restored:
     left_out: tuple[str, ...] = ()
 
 
-def restore(copies: Sequence[bytes], lender: Stream | None = None) -> Restored:
-    """Restore the stream that damaged `copies` hold.
+def put_together(files: Sequence[Collected], lender: Stream | None = None) -> Restored:
+    """Restore the stream that damaged copies hold.
 
     Args:
-        copies: one or more; the first HEADER among them says which stream it is.
+        files: the copies, one or more; the first HEADER among them says which stream it is.
         lender: another stream of the same series; where no HEADER is left, its header is tried.
 
     Raises:
@@ -65,15 +65,6 @@ def restore(copies: Sequence[bytes], lender: Stream | None = None) -> Restored:
         UnsupportedVersion: a newer format.
         ImportError: parity is there and needed, and the package `raptorq` is not.
     """
-    files, guessed = zip(*(_collected(data) for data in copies), strict=True)
-    restored = _restored(list(files), lender)
-    if restored.whole or not any(guessed):
-        return restored
-    # What CRCs alone gave back, and no stream id proves, must not be written as though it had been read.
-    return replace(restored, data=copies[0])
-
-
-def _restored(files: list[Collected], lender: Stream | None) -> Restored:
     files, identity = _of_one_stream(files)
     for file in files:
         refuse_unknown(file.found)
@@ -108,20 +99,7 @@ def _restored(files: list[Collected], lender: Stream | None) -> Restored:
     raise DamagedStream(f"no HEADER packet survived, and parity does not give it back{more}")
 
 
-def _collected(data: bytes) -> tuple[Collected, bool]:
-    """A copy as it was sent, where what happened to it on its way can be undone (section 10.3), and whether that is a
-    guess."""
-    collected = Collected(data)
-    if collected.begins_as_a_stream:
-        return collected, False
-    # Here, because it imports NumPy.
-    from robuststream.container.transfer import undone
-
-    moved = undone(data)
-    return (collected, False) if moved is None else (Collected(moved[0]), moved[1].guessed)
-
-
-def _of_one_stream(files: list[Collected]) -> tuple[list[Collected], bytes]:
+def _of_one_stream(files: Sequence[Collected]) -> tuple[list[Collected], bytes]:
     """The files with the packets of one stream chosen in all of them: that of the first HEADER, else the likeliest."""
     identity = next((file.identity for file in files if file.identity is not None), None)
     if identity is None:

@@ -9,9 +9,9 @@ import pytest
 
 import robuststream as rs
 from robuststream.container import collect
-from robuststream.container.reader import read_stream
 from robuststream.container.scanner import scan
 from robuststream.container.writer import write_stream
+from robuststream.transfers.reading import read_stream
 from tests.helpers import without_headers
 from tests.small import model, picture
 

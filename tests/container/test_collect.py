@@ -7,10 +7,10 @@ import pytest
 from robuststream.container import collect, layout
 from robuststream.container.collect import Collected, likely
 from robuststream.container.packets import Kind, Packet, Tile
-from robuststream.container.reader import read_stream
 from robuststream.container.report import Rule
 from robuststream.container.scanner import Scanner, scan
 from robuststream.faults import flip_bits
+from robuststream.transfers.reading import read_stream
 from tests.helpers import memory_below, packet, sample_header, sample_stream
 
 HEADER, TILES, DATA = sample_stream(sample_header(64, 64), words=6)
@@ -49,8 +49,8 @@ def test_a_stream_is_scanned_once(monkeypatch):
 
     monkeypatch.setattr(Scanner, "__init__", counted)
     pytest.importorskip("raptorq")
-    from robuststream.container.reader import read_restored
     from robuststream.container.writer import write_stream
+    from robuststream.transfers.reading import read_restored
 
     data = write_stream(sample_header(64, 64, parity=900), TILES)
     tile = next(p for p in scan(data) if isinstance(p, Packet) and p.kind == Kind.TILE)

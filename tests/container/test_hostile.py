@@ -15,9 +15,8 @@ from robuststream.container import layout, symbols
 from robuststream.container.judge import without
 from robuststream.container.packets import Header, Kind, Salvage
 from robuststream.container.parity import Block
-from robuststream.container.reader import read_restored, read_stream
-from robuststream.container.repair import restore
 from robuststream.container.report import Rule
+from robuststream.transfers.reading import read_restored, read_stream, restore
 from tests.helpers import memory_below, packet, sample_header, varint
 
 IDENTITY = b"\x01\x02\x03\x04"

@@ -14,13 +14,13 @@ from robuststream.container.correction import Corrected, Corrector
 from robuststream.container.judge import guess
 from robuststream.container.leftovers import sort_out
 from robuststream.container.packets import Candidate, Gap, Kind, Metadata, Packet, Tile
-from robuststream.container.reader import read_stream, read_streams
 from robuststream.container.remains import Search
 from robuststream.container.report import Rule, TileState
 from robuststream.container.scanner import scan
 from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
 from robuststream.errors import DamagedStream, NotARobustStream, StreamNotFound, UnsupportedVersion
+from robuststream.transfers.reading import read_stream, read_streams
 from tests.helpers import packet, random_tiles, sample_header, sample_stream
 
 METADATA = Metadata(xmp=b"<x/>")

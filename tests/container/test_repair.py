@@ -15,12 +15,11 @@ from robuststream.container import layout, parity, symbols
 from robuststream.container.collect import Collected
 from robuststream.container.copies import MAX_PLACES, Copy
 from robuststream.container.packets import Kind, Metadata, Packet
-from robuststream.container.reader import read_restored, read_stream
-from robuststream.container.repair import restore
 from robuststream.container.restoring import MAX_MIXTURES, _mixtures
 from robuststream.container.scanner import scan
 from robuststream.container.symbols import MAX_SHIFT, Effort, SymbolSearch
 from robuststream.container.writer import write_stream
+from robuststream.transfers.reading import read_restored, read_stream, restore
 from tests.helpers import memory_below, packet, random_tiles, sample_header, sample_stream
 
 HEADER = sample_header(parity=500)

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from robuststream.checksum import crc16
 from robuststream.container import layout
 from robuststream.container.packets import Kind, Metadata, Packet
-from robuststream.container.reader import read_restored, read_stream
-from robuststream.container.repair import restore
 from robuststream.container.report import Rule
 from robuststream.container.scanner import scan
 from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
+from robuststream.transfers.reading import read_restored, read_stream, restore
 from tests.helpers import packet, random_tiles, sample_header
 
 NOTES = Metadata(icc=b"profile" * 20, xmp=b"<x/>")

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from robuststream.container.packets import Colour
-from robuststream.container.reader import read_stream
 from robuststream.container.report import MAX_FINDINGS, Finding, Findings, Outcome, Rule, TileReport, TileState
+from robuststream.transfers.reading import read_stream
 from tests.helpers import sample_header, sample_stream
 
 

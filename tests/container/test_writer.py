@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from robuststream.container import layout
 from robuststream.container.packets import Header, Kind, Metadata, Packet, Tile
-from robuststream.container.reader import read_stream
 from robuststream.container.scanner import scan
 from robuststream.container.writer import HEADER_INTERVAL, write_stream
+from robuststream.transfers.reading import read_stream
 from tests.helpers import packet, random_tiles, sample_header, sample_stream, varint
 
 

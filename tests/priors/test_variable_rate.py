@@ -11,9 +11,9 @@ import torch
 import robuststream as rs
 from robuststream.container.layout import build_header, build_packet, build_tile
 from robuststream.container.packets import Kind
-from robuststream.container.reader import read_stream
 from robuststream.model.frozen import Model
 from robuststream.priors.quantiser import Gained, Uniform
+from robuststream.transfers.reading import read_stream
 from tests.networks import oracle
 from tests.small import compressai_latents, model, net, picture
 

@@ -231,19 +231,19 @@ MUSTS = {
     },
     "10.3": {
         "A solution is a guess among n possible ones": [
-            "tests/container/test_lineends.py::test_two_solutions_are_none",
-            "tests/container/test_lineends.py::test_a_tile_is_held_to_its_format",
-            "tests/container/test_lineends.py::test_a_header_is_held_to_its_format",
+            "tests/transfers/test_lineends.py::test_two_solutions_are_none",
+            "tests/transfers/test_lineends.py::test_a_tile_is_held_to_its_format",
+            "tests/transfers/test_lineends.py::test_a_header_is_held_to_its_format",
             # Repaired, never exact.
-            "tests/container/test_transfer.py::test_tiles_that_a_crc_gave_back_are_restored_and_whole_ones_are_not",
-            "tests/container/test_transfer.py::test_pictures",
+            "tests/transfers/test_diagnosis.py::test_tiles_that_a_crc_gave_back_are_restored_and_whole_ones_are_not",
+            "tests/transfers/test_diagnosis.py::test_pictures",
             # Not written.
             "tests/container/test_repairing.py::test_a_guess_is_not_written_as_though_it_had_been_read",
         ],
         "The work must be linear in the file's size, and what is unpacked": [
-            "tests/container/test_lineends.py::test_the_work_is_bounded",
-            "tests/container/test_insertions.py::test_what_a_crc_cannot_tell_is_not_tried",
-            "tests/container/test_transfer.py::test_what_swells_is_not_unpacked",
+            "tests/transfers/test_lineends.py::test_the_work_is_bounded",
+            "tests/transfers/test_insertions.py::test_what_a_crc_cannot_tell_is_not_tried",
+            "tests/transfers/test_diagnosis.py::test_what_swells_is_not_unpacked",
         ],
     },
     "11": {

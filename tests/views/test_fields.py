@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from robuststream.container.layout import build_tile
 from robuststream.container.packets import Kind, Metadata, Mode, Tile
-from robuststream.container.reader import read_stream
 from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
 from robuststream.errors import RobustStreamError
+from robuststream.transfers.reading import read_stream
 from robuststream.views import fields as fields_module
 from robuststream.views.fields import MAX_FIELDS, Field, dissect, dissect_all
 from robuststream.views.parts import MAX_PARTS, Part, list_parts

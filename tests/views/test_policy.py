@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from robuststream.container.packets import Mode
-from robuststream.container.reader import read_stream
+from robuststream.transfers.reading import read_stream
 from robuststream.views.policy import PolicyError, read_policy
 from tests.helpers import sample_header, sample_stream
 

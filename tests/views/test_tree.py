@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from robuststream.container.reader import read_stream
+from robuststream.transfers.reading import read_stream
 from robuststream.views.hexdump import FINDINGS, ROWS, hexdump
 from robuststream.views.tree import tree
 from tests.helpers import sample_header, sample_stream

@@ -15,12 +15,12 @@ import robuststream as rs
 from bars import small
 from bars.common import ROOT, Figure, interleaved, photo_paths, pixels_of
 from robuststream.container.packets import Mode
-from robuststream.container.reader import read_stream
 from robuststream.latents import decode_latents, encode_latents
 from robuststream.model.anatomy import ARCHITECTURES
 from robuststream.picture.grid import Grid
 from robuststream.picture.io import read_picture
 from robuststream.picture.transforms import analyse, synthesise
+from robuststream.transfers.reading import read_stream
 
 SMALL = ROOT / ".training" / "small"
 TRAINED = ("mbt2018", "cheng2020-attn", "cheng2020-anchor-checkerboard", "elic2022-official")

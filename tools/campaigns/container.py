@@ -9,10 +9,10 @@ import numpy as np
 
 from campaigns.common import Random, Written, describe, draw, headers_survive, surviving_tiles
 from robuststream.container.packets import Header, Metadata, Mode, Tile
-from robuststream.container.reader import read_stream
 from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
 from robuststream.errors import RobustStreamError
+from robuststream.transfers.reading import read_stream
 
 #: Streams of each kind, which are spliced into each other.
 SERIES = 3

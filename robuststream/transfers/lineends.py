@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from robuststream.container import layout
-from robuststream.container.insertions import Change, cost, explain
 from robuststream.container.layout import GUARD, MAX_PACKET_HEADER, PAYLOAD_CRC_BYTES, SYNC, PacketFields
 from robuststream.container.packets import Header, Kind
 from robuststream.errors import DamagedStream, UnsupportedVersion
+from robuststream.transfers.insertions import Change, cost, explain
 
 #: Sets of changes that may be looked at: some for each byte of the file, and more for small files. There go 5 million
 #: and more to a second.

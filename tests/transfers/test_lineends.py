@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from robuststream.container import layout, lineends
-from robuststream.container.insertions import CR, LF, Change
+from robuststream.container import layout
 from robuststream.container.layout import GUARD
-from robuststream.container.lineends import rebuild
 from robuststream.container.packets import Kind, Metadata, Mode, Packet, Tile
-from robuststream.container.reader import read_stream
 from robuststream.container.scanner import scan
 from robuststream.container.writer import write_stream
+from robuststream.transfers import lineends
+from robuststream.transfers.insertions import CR, LF, Change
+from robuststream.transfers.lineends import rebuild
+from robuststream.transfers.reading import read_stream
 from tests.helpers import packet, random_tiles, sample_header, sample_stream
 
 #: A change, what it makes of the guard, and what does it.

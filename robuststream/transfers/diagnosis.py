@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from robuststream.checksum import crc32c
-from robuststream.container import wrappings
-from robuststream.container.insertions import CR, LF, Change
 from robuststream.container.layout import GUARD, MAX_PACKET_HEADER, PAYLOAD_CRC_BYTES, parse_packet_header
-from robuststream.container.lineends import rebuild
-from robuststream.container.wrappings import START
+from robuststream.transfers import wrappings
+from robuststream.transfers.insertions import CR, LF, Change
+from robuststream.transfers.lineends import rebuild
+from robuststream.transfers.wrappings import START
 
 #: Where a HEADER is looked for; there is one in each 32 KiB of a stream.
 HEAD = 1 << 17
