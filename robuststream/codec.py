@@ -183,9 +183,9 @@ def _encode(images: Iterable[Any], model: Model, settings: Settings, batch: Batc
                 synthesis_digest=model.synthesis_digest,
                 mode=settings.mode,
                 colour=picture.colour,
-                checkpoints=model.prior.checkpoints,
+                z_checkpoint=model.prior.has_z,
                 quality=settings.quality,
-                y_checkpoints=settings.checkpoints,
+                checkpoints=settings.checkpoints,
                 parity=settings.parity,
                 model_name=model.name,
             )

@@ -62,9 +62,10 @@ def check_model(header: Header, model: Model) -> None:
             f"{theirs}: this model, {model.name!r}, has the same entropy networks but another synthesis transform "
             f"({model.synthesis_digest.hex()}, not {header.synthesis_digest.hex()}), so its pixels would be wrong"
         )
-    if header.tile % model.factor or header.checkpoints != model.prior.checkpoints:
+    if header.tile % model.factor or header.z_checkpoint != model.prior.has_z:
+        after_z = "a" if header.z_checkpoint else "no"
         raise DamagedStream(
-            f"a tile of {header.tile} pixels with {header.checkpoints} checkpoints does not fit the model it names"
+            f"a tile of {header.tile} pixels with {after_z} checkpoint after z does not fit the model it names"
         )
     if header.quality >= model.qualities:
         raise DamagedStream(f"quality index {header.quality} does not fit the model it names, with {model.qualities}")

@@ -316,7 +316,7 @@ def kept(salvage: Salvage | None, header: Header) -> str:
         return ""
     parts = ["its z"] if salvage.z_words is not None else []
     if salvage.pieces:
-        parts.append(f"{salvage.pieces} of {header.y_checkpoints + 1} parts of y")
+        parts.append(f"{salvage.pieces} of {header.checkpoints + 1} parts of y")
     return f"; salvaged: {' and '.join(parts)}"
 
 

@@ -13,9 +13,9 @@ import construct as c
 from robuststream.checksum import crc16, crc32c
 from robuststream.container.packets import (
     MAJOR,
+    MAX_CHECKPOINTS,
     MAX_PARITY,
     MAX_TILE,
-    MAX_Y_CHECKPOINTS,
     MINOR,
     Buffer,
     Colour,
@@ -96,9 +96,6 @@ MAX_PACKET_HEADER = 3 + 1 + 4 + 5 + 3 + 2
 MIN_PACKET_HEADER = 3 + 1 + 4 + 1 + 1 + 2
 PAYLOAD_CRC_BYTES = 4
 
-#: What stands between sync and CRC-16, and what the CRC-16 covers.
-PACKET_FIELDS = c.Struct("kind" / c.Byte, "stream_id" / c.Bytes(4), "number" / VarInt, "length" / VarInt)
-
 
 def build_packet(kind: int, stream_id: bytes, number: int, payload: bytes) -> bytes:
     """One whole packet. The CRC-32C also covers kind, stream id, number and length: none can be swapped unnoticed."""
@@ -107,20 +104,23 @@ def build_packet(kind: int, stream_id: bytes, number: int, payload: bytes) -> by
         raise ImageError(
             f"a {kind_name(kind)} packet would hold {len(payload)} bytes, more than {MAX_PAYLOAD}: use {advice} tiles"
         )
-    # By hand, as it is read.
-    fields = bytes((kind,)) + stream_id + build_varint(number) + build_varint(len(payload))
-    head = SYNC + fields + struct.pack("<H", crc16(fields))
-    return head + payload + struct.pack("<I", crc32c(payload, crc32c(fields)))
+    head = build_packet_header(kind, stream_id, number, len(payload))
+    return head + payload + struct.pack("<I", crc32c(payload, crc32c(head[len(SYNC) : -2])))
+
+
+def build_packet_header(kind: int, stream_id: bytes, number: int, length: int) -> bytes:
+    """What stands before a payload of `length` bytes."""
+    fields = bytes((kind,)) + stream_id + build_varint(number) + build_varint(length)
+    return SYNC + fields + struct.pack("<H", crc16(fields))
 
 
 def packet_size(number: int, payload: int) -> int:
     """Bytes of a packet with a payload of so many bytes."""
-    varints = len(build_varint(number)) + len(build_varint(payload))
-    return len(SYNC) + 1 + 4 + varints + 2 + payload + PAYLOAD_CRC_BYTES
+    return len(build_packet_header(0, bytes(4), number, payload)) + payload + PAYLOAD_CRC_BYTES
 
 
 class PacketFields(NamedTuple):
-    """PACKET_FIELDS as read."""
+    """What stands between sync and CRC-16, and what the CRC-16 covers."""
 
     kind: int
     stream_id: bytes
@@ -131,8 +131,7 @@ class PacketFields(NamedTuple):
 def parse_packet_header(data: bytes) -> tuple[PacketFields, int, int] | None:
     """Fields, CRC-32C so far, and size of the packet header at the start of `data`; None where there is none.
 
-    A length is only ever trusted after this CRC-16 holds. By hand, not by PACKET_FIELDS: a scan of small packets would
-    spend most of its time there.
+    A length is only ever trusted after this CRC-16 holds.
     """
     if data[: len(SYNC)] != SYNC:
         return None
@@ -183,13 +182,20 @@ DIGEST = c.FocusedSeq("digest", "digest" / c.Bytes(16), c.Terminated)
 NAME_BYTES = 64
 
 #: Tags with bit 0 set are critical: a decoder that does not know one refuses the stream.
-TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS, TAG_MODE, TAG_COLOUR, TAG_CHECKPOINTS = 1, 3, 5, 7, 9, 11, 13
-TAG_QUALITY, TAG_Y_CHECKPOINTS = 15, 23
-KNOWN_CRITICAL = (
-    TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS, TAG_MODE, TAG_COLOUR, TAG_CHECKPOINTS, TAG_QUALITY,
-    TAG_Y_CHECKPOINTS,
-)  # fmt: skip
+TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS, TAG_MODE, TAG_COLOUR, TAG_Z_CHECKPOINT = 1, 3, 5, 7, 9, 11, 13
+TAG_QUALITY, TAG_CHECKPOINTS = 15, 23
 TAG_NAME, TAG_METADATA, TAG_PARITY = 2, 4, 8
+REQUIRED = (TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS)
+#: Fields of one varint that may be left out: their names in Header, and the values they have then.
+OPTIONAL = {
+    TAG_METADATA: ("metadata_packets", 0),
+    TAG_PARITY: ("parity", 0),
+    TAG_MODE: ("mode", Mode.EXACT),
+    TAG_COLOUR: ("colour", Colour.RGB),
+    TAG_Z_CHECKPOINT: ("z_checkpoint", True),
+    TAG_QUALITY: ("quality", 0),
+    TAG_CHECKPOINTS: ("checkpoints", 0),
+}
 
 
 def build_header(header: Header) -> bytes:
@@ -200,23 +206,12 @@ def build_header(header: Header) -> bytes:
         TAG_PARAMETERS: header.parameters_digest,
         TAG_SYNTHESIS: header.synthesis_digest,
     }
-    if header.mode != Mode.EXACT:
-        fields[TAG_MODE] = NUMBER.build(header.mode)
-    if header.colour != Colour.RGB:
-        fields[TAG_COLOUR] = NUMBER.build(header.colour)
-    if header.checkpoints != 1:
-        fields[TAG_CHECKPOINTS] = NUMBER.build(header.checkpoints)
-    if header.quality:
-        fields[TAG_QUALITY] = NUMBER.build(header.quality)
-    if header.y_checkpoints:
-        fields[TAG_Y_CHECKPOINTS] = NUMBER.build(header.y_checkpoints)
+    for tag, (name, default) in OPTIONAL.items():
+        if getattr(header, name) != default:
+            fields[tag] = NUMBER.build(getattr(header, name))
     if header.model_name:
         # A hint only: a name that is too long is cut, at a character's border.
         fields[TAG_NAME] = header.model_name.encode()[:NAME_BYTES].decode(errors="ignore").encode()
-    if header.metadata_packets:
-        fields[TAG_METADATA] = NUMBER.build(header.metadata_packets)
-    if header.parity:
-        fields[TAG_PARITY] = NUMBER.build(header.parity)
     listed = [{"tag": tag, "value": fields[tag]} for tag in sorted(fields)]
     return bytes(HEADER.build({"major": MAJOR, "minor": MINOR, "fields": listed}))
 
@@ -248,18 +243,20 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
     if tags != sorted(set(tags)):
         raise ValueError("fields out of order or repeated")
     for tag in tags:
-        if tag & 1 and tag not in KNOWN_CRITICAL:
+        if tag & 1 and tag not in (*REQUIRED, *OPTIONAL):
             raise UnsupportedVersion(
                 f"the stream (format {major}.{minor}) needs header field {tag}, which this release does not know: "
                 "use a newer robuststream"
             )
     fields = dict(listed)
-    for tag in (TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS):
+    for tag in REQUIRED:
         if tag not in fields:
             raise ValueError(f"field {tag} is missing")
     size = SIZE.parse(fields[TAG_SIZE])
-    mode = NUMBER.parse(fields.get(TAG_MODE, b"\0"))
-    colour = NUMBER.parse(fields.get(TAG_COLOUR, b"\0"))
+    numbers = {
+        name: NUMBER.parse(fields[tag]) if tag in fields else default for tag, (name, default) in OPTIONAL.items()
+    }
+    mode, colour, after_z = (numbers.pop(name) for name in ("mode", "colour", "z_checkpoint"))
     if mode not in list(Mode) or colour not in list(Colour):
         raise UnsupportedVersion(f"the stream has mode {mode} and colour {colour}, which this release does not decode")
     header = Header(
@@ -270,22 +267,19 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
         synthesis_digest=DIGEST.parse(fields[TAG_SYNTHESIS]),
         mode=Mode(mode),
         colour=Colour(colour),
-        checkpoints=NUMBER.parse(fields.get(TAG_CHECKPOINTS, b"\1")),
-        quality=NUMBER.parse(fields.get(TAG_QUALITY, b"\0")),
-        y_checkpoints=NUMBER.parse(fields.get(TAG_Y_CHECKPOINTS, b"\0")),
-        metadata_packets=NUMBER.parse(fields.get(TAG_METADATA, b"\0")),
-        parity=NUMBER.parse(fields.get(TAG_PARITY, b"\0")),
+        z_checkpoint=bool(after_z),
         model_name=fields.get(TAG_NAME, b"")[:NAME_BYTES].decode(errors="replace"),
         version=(major, minor),
+        **numbers,
     )
     if not (header.width and header.height and 0 < header.tile <= MAX_TILE):
         raise ValueError(f"a size of zero, or a tile of more than {MAX_TILE} pixels")
     if header.parity > 1000 * MAX_PARITY:
         raise ValueError(f"parity of {header.parity} in a thousand")
-    if header.y_checkpoints > MAX_Y_CHECKPOINTS:
-        raise ValueError(f"{header.y_checkpoints} checkpoints in y")
-    if header.checkpoints > 1:
-        raise UnsupportedVersion(f"{header.checkpoints} checkpoints a tile; this release reads at most one")
+    if header.checkpoints > MAX_CHECKPOINTS:
+        raise ValueError(f"{header.checkpoints} checkpoints in y")
+    if after_z > 1:
+        raise UnsupportedVersion(f"{after_z} checkpoints after z; this release reads at most one")
     return header
 
 
@@ -300,16 +294,9 @@ def stream_id(header_payload: Buffer, tiles: Iterable[Tile]) -> bytes:
 
 # --- Section 6: TILE -----------------------------------------------------------------------------------------------
 
-CHECKPOINT = c.Struct("z_words" / VarInt, "crc" / c.Int32ul)
-#: What stands before the words.
-TILE = c.Struct(
-    "checkpoint" / c.If(c.this._.checkpoints, CHECKPOINT),
-    "earlier" / c.If(c.this._.mode, c.PrefixedArray(c.Byte, c.Int32ul)),
-    "digest" / c.Int32ul,
-    "sums" / c.Array(c.this._.y_checkpoints, c.Int16ul),
-    "size" / c.Tell,
-)
-MAX_TILE_FIELDS = (5 + 4) + (1 + 255 * 4) + 4 + 2 * MAX_Y_CHECKPOINTS
+#: The fields before the words: the checkpoint after z (seam and CRC), in native mode the earlier digests and how many
+#: there are, the context digest, and the sums of y's pieces.
+MAX_TILE_FIELDS = (5 + 4) + (1 + 255 * 4) + 4 + 2 * MAX_CHECKPOINTS
 #: Native mode stores at most one more.
 MAX_EARLIER_DIGESTS = 11
 #: Two words of rANS state, then z's words, then y's.
@@ -318,7 +305,7 @@ WORD = 4
 
 
 def build_tile(header: Header, identity: bytes, tile: Tile) -> bytes:
-    """TILE payload. By hand, as it is read."""
+    """TILE payload."""
     parts = []
     if tile.z_words is not None:
         crc = checkpoint_crc(header, identity, tile.index, tile.words[: tile.z_words * WORD])
@@ -333,20 +320,15 @@ def build_tile(header: Header, identity: bytes, tile: Tile) -> bytes:
     return b"".join([*parts, struct.pack(f"<I{len(sums)}H", tile.digest, *sums), tile.words])
 
 
-def _tile_context(header: Header) -> dict[str, int]:
-    """What the structure of a TILE hangs on."""
-    return {"checkpoints": header.checkpoints, "mode": header.mode, "y_checkpoints": header.y_checkpoints}
-
-
 class Checkpoint(NamedTuple):
-    """CHECKPOINT as read."""
+    """The checkpoint after z: where the seam is, and the CRC-32C over the words up to it."""
 
     z_words: int
     crc: int
 
 
 class TileFields(NamedTuple):
-    """TILE as read; `size` is how many bytes they take."""
+    """What stands before a tile's words; `size` is how many bytes that takes."""
 
     checkpoint: Checkpoint | None
     earlier: tuple[int, ...]
@@ -356,13 +338,10 @@ class TileFields(NamedTuple):
 
 
 def split_tile(header: Header, payload: Buffer) -> tuple[TileFields, Buffer] | None:
-    """A TILE payload's fields and its words, which are not copied; None where it is too short.
-
-    By hand, not by TILE: reading a stream of small tiles would take most of its time there.
-    """
+    """A TILE payload's fields and its words, which are not copied; None where it is too short."""
     raw = bytes(payload[:MAX_TILE_FIELDS])
     at, checkpoint, count = 0, None, 0
-    if header.checkpoints:
+    if header.z_checkpoint:
         seam = read_varint(raw, 0)
         if seam is None or seam[1] + 4 > len(raw):
             return None
@@ -372,12 +351,12 @@ def split_tile(header: Header, payload: Buffer) -> tuple[TileFields, Buffer] | N
         if at >= len(raw):
             return None
         count, at = raw[at], at + 1
-    digests, sums = 4 * (count + 1), 2 * header.y_checkpoints
+    digests, sums = 4 * (count + 1), 2 * header.checkpoints
     size = at + digests + sums
     if size > len(raw):
         return None
     *earlier, digest = struct.unpack_from(f"<{count + 1}I", raw, at)
-    stored = struct.unpack_from(f"<{header.y_checkpoints}H", raw, at + digests)
+    stored = struct.unpack_from(f"<{header.checkpoints}H", raw, at + digests)
     return TileFields(checkpoint, tuple(earlier), digest, stored, size), payload[size:]
 
 
@@ -439,8 +418,8 @@ def pieces(header: Header, size: int, z_words: int | None) -> list[tuple[int, in
     on (without z from the start); what follows them is covered by the packet's CRC-32C alone."""
     first = (z_words or 0) * WORD
     words = max(0, (size - first) // WORD)
-    step = -(-words // (header.y_checkpoints + 1)) * WORD
-    bounds = [min(first + number * step, first + words * WORD) for number in range(header.y_checkpoints + 1)]
+    step = -(-words // (header.checkpoints + 1)) * WORD
+    bounds = [min(first + number * step, first + words * WORD) for number in range(header.checkpoints + 1)]
     return list(pairwise(bounds))
 
 
@@ -474,16 +453,19 @@ INDEX = c.FocusedSeq("distances", "distances" / c.GreedyRange(VarInt), c.Termina
 
 # --- Section 8: METADATA -------------------------------------------------------------------------------------------
 
-METADATA = c.Struct("type" / VarInt, "part" / VarInt, "parts" / VarInt, "data" / c.GreedyBytes)
-
 
 class MetadataPart(NamedTuple):
-    """METADATA as read."""
+    """A part of a block: its type, its number among so many parts, and its bytes."""
 
     type: int
     part: int
     parts: int
     data: Buffer
+
+
+def build_metadata(part: MetadataPart) -> bytes:
+    """METADATA payload."""
+    return b"".join((*map(build_varint, part[:3]), part.data))
 
 
 def parse_metadata(payload: Buffer) -> MetadataPart | None:

@@ -18,8 +18,8 @@ MAX_TILE = 4096
 #: What an encoder takes unless told otherwise: a tile's side in pixels, and checkpoints inside y of each tile (6 bytes,
 #: for 2 dB in a tile that is hit, against one of 2 bytes).
 DEFAULT_TILE, DEFAULT_CHECKPOINTS = 256, 3
-#: Of each tile, inside y.
-MAX_Y_CHECKPOINTS = 15
+#: Inside y of each tile.
+MAX_CHECKPOINTS = 15
 #: Repair symbols for each source symbol.
 MAX_PARITY = 4
 #: Stands before EXIF in JPEG, and in Pillow's `info`, but not in a stream (section 8).
@@ -105,8 +105,8 @@ class Header(TileLayout):
         parameters_digest: 16 bytes; names the entropy networks and CDF tables (spec/model.md, section 6).
         synthesis_digest: 16 bytes; names the synthesis transform.
         quality: index of the gain, in models of variable rate.
-        checkpoints: how many checkpoints each tile carries behind z (0 for factorized priors, else 1).
-        y_checkpoints: how many more inside y.
+        z_checkpoint: each tile carries a checkpoint after z; not with factorized priors, which have no z.
+        checkpoints: how many each tile carries inside y.
         metadata_packets: how many METADATA packets belong to the stream.
         parity: repair symbols for each thousand source symbols; 0 for a stream without PARITY packets.
         model_name: an untrusted hint for messages, at most 64 bytes in UTF-8.
@@ -117,9 +117,9 @@ class Header(TileLayout):
     synthesis_digest: bytes
     mode: Mode = Mode.EXACT
     colour: Colour = Colour.RGB
-    checkpoints: int = 1
+    z_checkpoint: bool = True
     quality: int = 0
-    y_checkpoints: int = 0
+    checkpoints: int = 0
     metadata_packets: int = 0
     parity: int = 0
     model_name: str = ""

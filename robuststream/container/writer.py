@@ -9,9 +9,10 @@ from typing import NamedTuple, Protocol, TypeVar
 from robuststream.container import parity
 from robuststream.container.layout import (
     INDEX,
-    METADATA,
     METADATA_PART,
+    MetadataPart,
     build_header,
+    build_metadata,
     build_packet,
     build_tile,
     stream_id,
@@ -124,7 +125,7 @@ def _metadata_payloads(metadata: Metadata) -> list[bytes]:
     for kind, block in metadata.items().items():
         pieces = [block[start : start + METADATA_PART] for start in range(0, len(block), METADATA_PART)] or [b""]
         for part, piece in enumerate(pieces):
-            payloads.append(METADATA.build({"type": kind, "part": part, "parts": len(pieces), "data": piece}))
+            payloads.append(build_metadata(MetadataPart(kind, part, len(pieces), piece)))
     return payloads
 
 

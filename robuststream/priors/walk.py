@@ -79,8 +79,8 @@ class Prior(Protocol):
 
     #: y pixels per z pixel, 1 where there is no z.
     hyper_factor: int
-    #: Checkpoints a tile carries.
-    checkpoints: int
+    #: z is coded before y, and a tile carries a checkpoint after it.
+    has_z: bool
 
     def analyse(self, y: Tensor) -> Mapping[str, Tensor]:
         """What an encoder codes for the latents y, float32 (T, M, h, w): each latent by name."""

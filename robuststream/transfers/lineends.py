@@ -191,7 +191,7 @@ class _Rebuilder:
         Little is changed there, and the checkpoint is a CRC-32C over those words: z can be decoded (section 6).
         """
         header = self._header.get(place.fields.stream_id)
-        if place.fields.kind != Kind.TILE or header is None or not header.checkpoints:
+        if place.fields.kind != Kind.TILE or header is None or not header.z_checkpoint:
             return None
         for changes in range(MAX_IN_FRONT + 1):
             for made, missing, further in self._tile_fields(place, header, changes):
@@ -206,7 +206,7 @@ class _Rebuilder:
     def _tile_fields(self, place: _Place, header: Header, changes: int) -> Iterator[tuple[bytes, int, int]]:
         """How the payload may begin, how many bytes are missing there, and how many changes are left for the words."""
         window = self._data[place.start : min(place.end, place.start + layout.MAX_TILE_FIELDS)]
-        most = MIN_TILE_FIELDS + SUM_BYTES * header.y_checkpoints
+        most = MIN_TILE_FIELDS + SUM_BYTES * header.checkpoints
         gaps = [gap for gap in self._change.gaps(window) if gap <= most]
         flips = [flip for flip in self._change.flips(window) if flip < most]
         for missing in range(changes + 1 if gaps else 1):

@@ -172,9 +172,9 @@ _TAGS: dict[int, tuple[str, Any, Callable[[Any], str]]] = {
     layout.TAG_PARITY: ("parity", layout.NUMBER, "{} for each 1000 symbols".format),
     layout.TAG_MODE: ("mode", layout.NUMBER, _numbered(Mode)),
     layout.TAG_COLOUR: ("colour", layout.NUMBER, _numbered(Colour)),
-    layout.TAG_CHECKPOINTS: ("checkpoints", layout.NUMBER, str),
+    layout.TAG_Z_CHECKPOINT: ("checkpoint after z", layout.NUMBER, str),
     layout.TAG_QUALITY: ("quality", layout.NUMBER, str),
-    layout.TAG_Y_CHECKPOINTS: ("checkpoints in y", layout.NUMBER, str),
+    layout.TAG_CHECKPOINTS: ("checkpoints in y", layout.NUMBER, str),
 }
 
 
@@ -203,7 +203,7 @@ def _header(walk: _Walk, part: Part) -> None:
 
 def _tile(walk: _Walk, part: Part, header: Header) -> None:
     z_words = None
-    if header.checkpoints:
+    if header.z_checkpoint:
         z_words = walk.varint("checkpoint: seam", "{} words, with the state's 2".format)
         stored = walk.number("checkpoint: CRC", 4, "{:#010x}")
         seam = len(walk.fields) - 1
@@ -214,7 +214,7 @@ def _tile(walk: _Walk, part: Part, header: Header) -> None:
     digests.append(walk.number("context digest", 4, "{:#010x}"))
     sums = [
         (len(walk.fields), walk.number(f"sum of y, part {number + 1}", 2, "{:#06x}"))
-        for number in range(header.y_checkpoints)
+        for number in range(header.checkpoints)
     ]
     begin, end = walk.at, part.payload[1]
     words = walk.data[begin : min(end, walk.limit)]
@@ -229,13 +229,13 @@ def _tile(walk: _Walk, part: Part, header: Header) -> None:
     for number, ((start, stop), (place, stored)) in enumerate(zip(ends, sums, strict=True)):
         piece = words[start:stop]
         right = layout.piece_sum(header, part.stream_id, part.number, number, digests, piece)
-        name = f"y words, part {number + 1} of {header.y_checkpoints + 1}"
+        name = f"y words, part {number + 1} of {header.checkpoints + 1}"
         walk.take(name, stop - start, _count)
         if right != stored:
             walk.blame("its sum fails")
             walk.blame(f"computed {right:#06x}", len(walk.fields) - place)
     name = "words" if z_words is None else "y words"
-    last = f", part {header.y_checkpoints + 1} of {header.y_checkpoints + 1}" if header.y_checkpoints else ""
+    last = f", part {header.checkpoints + 1} of {header.checkpoints + 1}" if header.checkpoints else ""
     walk.take(name + last, (end - walk.at) // layout.WORD * layout.WORD, _count)
 
 

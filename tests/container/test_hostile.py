@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +16,7 @@ from robuststream.container.packets import Header, Kind, Salvage
 from robuststream.container.parity import Block
 from robuststream.container.report import Rule
 from robuststream.transfers.reading import read_restored, read_stream, restore
-from tests.helpers import memory_below, packet, sample_header, varint
+from tests.helpers import memory_below, packet, packet_header, sample_header, varint
 
 IDENTITY = b"\x01\x02\x03\x04"
 
@@ -67,9 +66,7 @@ def forged(kind: int, count: int, behind: bytes = b"", distinct: str = "number")
     headers = []
     for n in range(count):
         number, identity = (n, IDENTITY) if distinct == "number" else (0, n.to_bytes(4, "big"))
-        fields = {"kind": kind, "stream_id": identity, "number": number, "length": layout.MAX_PAYLOAD}
-        raw = layout.PACKET_FIELDS.build(fields)
-        headers.append(layout.SYNC + raw + struct.pack("<H", crc16(raw)) + behind)
+        headers.append(packet_header(kind, identity, number, layout.MAX_PAYLOAD) + behind)
     return b"".join(headers)
 
 

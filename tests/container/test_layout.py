@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from robuststream.container import layout
 from robuststream.container.packets import Colour, Kind, Mode, Tile, is_critical, kind_name
 from robuststream.errors import DamagedStream, ImageError, UnsupportedVersion
-from tests.helpers import packet, random_tiles, sample_header, slow_crc16, slow_crc32c, varint
+from tests.helpers import METADATA, TILE, packet, random_tiles, sample_header, slow_crc16, slow_crc32c, varint
 
 IDENTITY = b"\x01\x02\x03\x04"
 DIGEST, SYNTHESIS = bytes(range(16)), bytes(range(16, 32))
@@ -130,7 +130,9 @@ def test_header_at_its_defaults_written_out():
 
 
 def test_header_with_every_field_stands_in_the_order_of_tags():
-    header = sample_header(colour=Colour.GREY, checkpoints=0, metadata_packets=200, model_name="käse", y_checkpoints=3)
+    header = sample_header(
+        colour=Colour.GREY, z_checkpoint=False, metadata_packets=200, model_name="käse", checkpoints=3
+    )
     name = "käse".encode()
     expected = (
         (FRONT + SIZE)
@@ -153,17 +155,17 @@ def test_header_comes_back(width, height, tile, name):
 
 
 @given(
-    st.sampled_from(Mode), st.sampled_from(Colour), st.integers(0, 1), st.integers(0, 9), st.integers(0, 15),
+    st.sampled_from(Mode), st.sampled_from(Colour), st.booleans(), st.integers(0, 9), st.integers(0, 15),
     st.integers(0, 300), st.integers(0, 4000), st.text(max_size=5),
 )  # fmt: skip
 def test_fields_are_written_in_order_and_none_at_its_default(
-    mode, colour, checkpoints, quality, more, notes, share, name
+    mode, colour, after_z, quality, checkpoints, notes, share, name
 ):
     header = sample_header(
-        mode=mode, colour=colour, checkpoints=checkpoints, quality=quality, y_checkpoints=more, metadata_packets=notes,
-        parity=share, model_name=name,
+        mode=mode, colour=colour, z_checkpoint=after_z, quality=quality, checkpoints=checkpoints,
+        metadata_packets=notes, parity=share, model_name=name,
     )  # fmt: skip
-    written = {2: name.encode(), 4: notes, 8: share, 9: mode, 11: colour, 13: checkpoints, 15: quality, 23: more}
+    written = {2: name.encode(), 4: notes, 8: share, 9: mode, 11: colour, 13: after_z, 15: quality, 23: checkpoints}
     defaults = {2: b"", 4: 0, 8: 0, 9: 0, 11: 0, 13: 1, 15: 0, 23: 0}
     values = {1: varint(96) + varint(64), 3: varint(32), 5: DIGEST, 7: SYNTHESIS}
     values |= {
@@ -319,7 +321,7 @@ def test_tile_with_checkpoint_written_out():
 
 
 def test_tile_without_checkpoint_written_out():
-    header, tile = sample_header(checkpoints=0), Tile(4, WORDS, 0xCAFEBABE)
+    header, tile = sample_header(z_checkpoint=False), Tile(4, WORDS, 0xCAFEBABE)
     assert layout.build_tile(header, IDENTITY, tile) == PAYLOAD[5:]
     assert layout.parse_tile(header, IDENTITY, 4, PAYLOAD[5:]) == tile
     assert layout.salvage_tile(header, IDENTITY, 4, PAYLOAD[5:]) is None
@@ -403,7 +405,7 @@ def summed(count: int, digests: bytes = struct.pack("<I", 0xCAFEBABE)) -> bytes:
 
 @pytest.mark.parametrize("count", PARTS)
 def test_tile_with_checkpoints_in_y_written_out(count):
-    header = sample_header(y_checkpoints=count)
+    header = sample_header(checkpoints=count)
     payload = seam(3, b"")[:9] + summed(count) + LONG
     payload = payload[:1] + struct.pack("<I", SEAM_CRC) + payload[5:]
     tile = Tile(4, LONG, 0xCAFEBABE, z_words=3)
@@ -412,7 +414,7 @@ def test_tile_with_checkpoints_in_y_written_out(count):
 
 
 def test_what_stands_before_damage_in_y_is_salvaged_up_to_the_last_checkpoint():
-    header = sample_header(y_checkpoints=2)
+    header = sample_header(checkpoints=2)
     payload = layout.build_tile(header, IDENTITY, Tile(4, LONG, 0xCAFEBABE, z_words=3))
     begin = len(payload) - len(LONG)
     for at in range(len(payload)):
@@ -427,7 +429,7 @@ def test_what_stands_before_damage_in_y_is_salvaged_up_to_the_last_checkpoint():
 
 
 def test_a_tile_cut_short_keeps_the_pieces_that_are_there():
-    header = sample_header(y_checkpoints=2)
+    header = sample_header(checkpoints=2)
     payload = layout.build_tile(header, IDENTITY, Tile(4, LONG, 0xCAFEBABE, z_words=3))
     begin = len(payload) - len(LONG)
     for end in range(begin + 12, len(payload)):
@@ -436,7 +438,7 @@ def test_a_tile_cut_short_keeps_the_pieces_that_are_there():
 
 
 def test_the_first_pieces_of_a_tile_without_z_are_salvaged():
-    header = sample_header(checkpoints=0, y_checkpoints=2)
+    header = sample_header(z_checkpoint=False, checkpoints=2)
     payload = layout.build_tile(header, IDENTITY, Tile(4, LONG, 0xCAFEBABE))
     step = 4 * 4  # 11 words in three parts
     for at in range(len(payload)):
@@ -446,7 +448,7 @@ def test_the_first_pieces_of_a_tile_without_z_are_salvaged():
 
 
 def test_a_piece_of_another_place_stream_model_or_quality_is_not_taken():
-    header = sample_header(checkpoints=0, y_checkpoints=2)
+    header = sample_header(z_checkpoint=False, checkpoints=2)
     payload = layout.build_tile(header, IDENTITY, Tile(4, LONG, 0xCAFEBABE))
     others = {
         "place": (header, IDENTITY, 5),
@@ -470,8 +472,7 @@ def test_index_written_out():
 
 
 def test_metadata_written_out():
-    data = layout.METADATA.build({"type": 1, "part": 2, "parts": 300, "data": b"icc"})
-    assert data == b"\x01\x02\xac\x02icc"
+    assert layout.build_metadata(layout.MetadataPart(1, 2, 300, b"icc")) == b"\x01\x02\xac\x02icc"
 
 
 @pytest.mark.parametrize(("earlier", "read"), [(0, True), (11, True), (12, False), (255, False)])
@@ -491,14 +492,14 @@ def test_parity_of_four_is_the_most():
 
 @given(
     st.binary(max_size=60),
-    st.sampled_from([0, 1]),
+    st.booleans(),
     st.sampled_from(list(Mode)),
     st.integers(0, 15),
 )
-def test_a_tile_is_split_as_its_structure_says(payload, checkpoints, mode, y_checkpoints):
-    header = sample_header(checkpoints=checkpoints, mode=mode, y_checkpoints=y_checkpoints)
+def test_a_tile_is_split_as_its_structure_says(payload, after_z, mode, checkpoints):
+    header = sample_header(z_checkpoint=after_z, mode=mode, checkpoints=checkpoints)
     try:
-        expected = layout.TILE.parse(payload, **layout._tile_context(header))
+        expected = TILE.parse(payload, **vars(header))
     except construct.ConstructError:
         assert layout.split_tile(header, payload) is None
         return
@@ -509,7 +510,7 @@ def test_a_tile_is_split_as_its_structure_says(payload, checkpoints, mode, y_che
         tuple(expected.sums),
     )
     assert (fields.size, words) == (expected.size, payload[expected.size :])
-    if checkpoints:
+    if after_z:
         assert fields.checkpoint == (expected.checkpoint.z_words, expected.checkpoint.crc)
     else:
         assert fields.checkpoint is None
@@ -518,7 +519,7 @@ def test_a_tile_is_split_as_its_structure_says(payload, checkpoints, mode, y_che
 @given(st.binary(max_size=20))
 def test_metadata_is_read_as_its_structure_says(payload):
     try:
-        expected = layout.METADATA.parse(payload)
+        expected = METADATA.parse(payload)
     except construct.ConstructError:
         assert layout.parse_metadata(payload) is None
         return

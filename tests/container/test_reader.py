@@ -93,12 +93,12 @@ def test_undamaged_stream_comes_back_whole():
     st.integers(1, 200),
     st.integers(1, 200),
     st.integers(30, 70),
-    st.sampled_from([0, 1]),
+    st.booleans(),
     st.integers(2, 700),
     st.binary(max_size=40_000) | st.none(),
 )
-def test_whatever_is_written_is_read(width, height, tile, checkpoints, words, icc):
-    header = sample_header(width, height, tile, checkpoints=checkpoints)
+def test_whatever_is_written_is_read(width, height, tile, z_checkpoint, words, icc):
+    header = sample_header(width, height, tile, z_checkpoint=z_checkpoint)
     tiles = random_tiles(header, words)
     stream = read_stream(write_stream(header, tiles, Metadata(icc=icc)))
     assert stream.report.findings == ()
@@ -381,7 +381,7 @@ def test_z_is_salvaged_from_a_file_that_ends_in_y():
 
 
 def test_parts_of_y_that_are_salvaged_are_counted():
-    _, _, data = sample_stream(sample_header(64, 64, y_checkpoints=3), words=30)
+    _, _, data = sample_stream(sample_header(64, 64, checkpoints=3), words=30)
     tile = next(item for item in scan(data) if item.kind == Kind.TILE)
     hurt = bytearray(data)
     for place in range(3):
@@ -392,7 +392,7 @@ def test_parts_of_y_that_are_salvaged_are_counted():
 
 
 def test_no_z_is_salvaged_without_checkpoints():
-    header = sample_header(64, 64, checkpoints=0)
+    header = sample_header(64, 64, z_checkpoint=False)
     data = bytearray(write_stream(header, random_tiles(header)))
     target = next(item for item in scan(bytes(data)) if item.kind == Kind.TILE)
     data[target.offset + target.size - 6] ^= 1

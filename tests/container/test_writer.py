@@ -180,7 +180,7 @@ def layouts(draw: st.DrawFn) -> bytes:
     count = draw(st.integers(1, 700))
     sizes = st.sampled_from([2, 3, 30, 31, 32, 100, 2000, 8000])
     own = draw(st.lists(sizes, min_size=1, max_size=24))
-    header = sample_header(32 * count, 32, y_checkpoints=draw(st.integers(0, 15)))
+    header = sample_header(32 * count, 32, checkpoints=draw(st.integers(0, 15)))
     tiles = [Tile(index, bytes(4 * own[index % len(own)]), 7, 2) for index in range(count)]
     icc = draw(st.none() | st.integers(0, 70_000).map(bytes))
     return write_stream(header, tiles, Metadata(icc=icc))

@@ -79,7 +79,7 @@ def test_what_is_between_packets_stays_and_further_damage_is_local():
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize(("change", "end"), [(CR_DROPPED, b""), (CR_TO_LF, b"\n")])
 def test_of_a_tile_that_is_too_long_z_is_proven(mode, change, end):
-    header = sample_header(64, 32, mode=mode, y_checkpoints=2)
+    header = sample_header(64, 32, mode=mode, checkpoints=2)
     salvaged = 0
     for seed in range(8):
         tiles = [replace(tile, z_words=20) for tile in random_tiles(header, words=4000, seed=seed)]
@@ -92,7 +92,7 @@ def test_of_a_tile_that_is_too_long_z_is_proven(mode, change, end):
 
 
 def test_without_checkpoints_or_a_header_nothing_is_salvaged():
-    header = sample_header(32, 32, checkpoints=0)
+    header = sample_header(32, 32, z_checkpoint=False)
     data = write_stream(header, random_tiles(header, words=4000))
     made = rebuild(dropped(data), *CR_DROPPED)
     assert read_stream(made).salvaged == {}

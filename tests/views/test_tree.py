@@ -11,7 +11,7 @@ from tests.helpers import sample_header, sample_stream
 
 
 def hurt() -> bytes:
-    data = sample_stream(sample_header(y_checkpoints=1), words=90)[2]
+    data = sample_stream(sample_header(checkpoints=1), words=90)[2]
     tile = read_stream(data).report.tiles[2]
     at = tile.offset + tile.size - 60
     return data[:at] + bytes(byte ^ 0x55 for byte in data[at : at + 7]) + data[at + 7 :] + b"some junk"

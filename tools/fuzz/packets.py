@@ -238,8 +238,8 @@ def _header_values(parts: Parts, slices: Sequence[bytes], random: Random) -> byt
         {"width": number, "height": random.choice(NUMBERS)},
         {"tile": number},
         {"quality": number},
-        {"checkpoints": random.randrange(3)},
-        {"y_checkpoints": random.choice((0, 1, 3, 15, 16))},
+        {"z_checkpoint": random.randrange(3)},
+        {"checkpoints": random.choice((0, 1, 3, 15, 16))},
         {"metadata_packets": number},
         {"parity": number},
         {"mode": random.choice(list(Mode))},
@@ -292,10 +292,11 @@ def _parity_values(parts: Parts, slices: Sequence[bytes], random: Random) -> byt
 
 
 def _metadata_values(parts: Parts, slices: Sequence[bytes], random: Random) -> bytes:
-    block = layout.METADATA.parse(parts.payload)
+    block = layout.parse_metadata(parts.payload)
+    if block is None:
+        return parts.payload
     name = random.choice(["type", "part", "parts"])
-    described = {key: block[key] for key in ("type", "part", "parts", "data")}
-    return bytes(layout.METADATA.build({**described, name: random.choice(NUMBERS)}))
+    return layout.build_metadata(block._replace(**{name: random.choice(NUMBERS)}))
 
 
 def _index_values(parts: Parts, slices: Sequence[bytes], random: Random) -> bytes:
