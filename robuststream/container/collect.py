@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from robuststream.container.layout import PAYLOAD_CRC_BYTES
-from robuststream.container.packets import Gap, Kind, Packet
+from robuststream.container.packets import Buffer, Gap, Kind, Packet
 from robuststream.container.remains import damaged_packets
 from robuststream.container.scanner import scan
 from robuststream.errors import StreamNotFound
@@ -47,6 +47,9 @@ class Found:
     conflicts: set[int] = field(default_factory=set)
     unknown: dict[int, Packet] = field(default_factory=dict)
     counts: Counter[int] = field(default_factory=Counter)
+
+    def tile_payloads(self) -> dict[int, Buffer]:
+        return {index: packet.payload for index, packet in self.tiles.items()}
 
     def has(self, kind: int, number: int) -> bool:
         """Whether there is a packet of this name, which no second one replaces; an INDEX has no number."""

@@ -6,11 +6,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 
 from robuststream.container.collect import Collected
-from robuststream.container.packets import Buffer, DamagedPacket, Kind, Packet
+from robuststream.container.packets import Buffer, DamagedPacket, Key, Kind, Packet
 from robuststream.container.remains import Remains, Search
 
-#: Of a packet, kind and number; of a HEADER or an INDEX the number is not interpreted (section 4), so it is 0.
-Key = tuple[int, int]
 #: A packet's place is looked for at so many positions.
 MAX_PLACES = 16
 #: In a file without a header a packet is believed to have this many bytes at least, on average: more are not kept.
@@ -18,6 +16,7 @@ FEWEST_BYTES = 16
 
 
 def key_of(kind: int, number: int) -> Key:
+    """Of a HEADER or an INDEX the number is not interpreted (section 4): it is 0 here."""
     return kind, 0 if kind in (Kind.HEADER, Kind.INDEX) else number
 
 

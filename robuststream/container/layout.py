@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -378,6 +378,12 @@ def parse_tile(header: Header, identity: bytes, index: int, payload: Buffer) -> 
     if checkpoint_crc(header, identity, index, words[: z_words * WORD]) != fields.checkpoint.crc:
         return None
     return Tile(index, words, fields.digest, z_words, earlier)
+
+
+def parse_tiles(header: Header, identity: bytes, payloads: Mapping[int, Buffer]) -> dict[int, Tile]:
+    """By index, in its order, the tiles that section 6 allows."""
+    parsed = (parse_tile(header, identity, index, payload) for index, payload in sorted(payloads.items()))
+    return {tile.index: tile for tile in parsed if tile is not None}
 
 
 def salvage_tile(

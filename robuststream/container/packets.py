@@ -26,6 +26,10 @@ MAX_PARITY = 4
 EXIF_PREFIX = b"Exif\0\0"
 
 
+#: Of packets: kind and number.
+Key = tuple[int, int]
+
+
 class Kind(IntEnum):
     """Packet kinds. As in PNG a lower-case letter (bit 5 set) marks a kind that a decoder may skip."""
 

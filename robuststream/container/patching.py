@@ -6,9 +6,9 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
 from robuststream.container.collect import Collected
-from robuststream.container.copies import Copy, Key, key_of
+from robuststream.container.copies import Copy, key_of
 from robuststream.container.layout import PAYLOAD_CRC_BYTES, SYNC
-from robuststream.container.packets import Buffer, DamagedPacket, Kind
+from robuststream.container.packets import Buffer, DamagedPacket, Key, Kind
 from robuststream.container.writer import ORDER
 
 #: File positions [start, end) that these bytes take the place of.

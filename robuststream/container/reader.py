@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from robuststream.container import layout
 from robuststream.container.choosing import Choice, choose, refuse_unknown
-from robuststream.container.collect import Collected, Found
-from robuststream.container.copies import Copy, Key, remains_of
-from robuststream.container.judge import Judge, join_metadata
+from robuststream.container.collect import Collected
+from robuststream.container.copies import Copy, remains_of
+from robuststream.container.judge import Judge
 from robuststream.container.leftovers import salvage, sort_out
-from robuststream.container.packets import Buffer, Header, Kind, Packet, Tile
+from robuststream.container.metadata import join_metadata
+from robuststream.container.packets import Buffer, Header, Key, Kind, Packet
 from robuststream.container.proof import HeaderSource, Proof
 from robuststream.container.remains import Remains
 from robuststream.container.restoring import restored
@@ -49,7 +50,8 @@ def read(collected: Collected, lender: Stream | None = None, parity: bool = Fals
 
     remains = list(remains_of(collected, header.tiles))
     left = sort_out(data, found, header, identity, remains, choice.corrected)
-    tiles = parse_tiles(header, identity, found)
+    tiles = layout.parse_tiles(header, identity, found.tile_payloads())
+    metadata, faults = join_metadata(found.notes.values())
     given = _from_parity(choice, collected, remains, header) if parity else {}
     salvaged = salvage(data, header, identity, left, whole=tiles)
     proof = Proof(
@@ -62,10 +64,14 @@ def read(collected: Collected, lender: Stream | None = None, parity: bool = Fals
     )
     # With all tiles at hand every word is hashed for this: once.
     unproven = proof.unproven(tiles)
-    report = Judge(collected, choice, header, left, tiles, salvaged).report(proof, unproven)
+    report = Judge(collected, choice, header, left, tiles, salvaged, faults).report(proof, unproven)
 
-    added = _tiles_of(given, header, identity, tiles)
+    lost = {number: payload for (kind, number), payload in given.items() if kind == Kind.TILE and number not in tiles}
+    added = layout.parse_tiles(header, identity, lost)
     every = {**tiles, **added}
+    notes = {n: Packet(kind, identity, n, payload) for (kind, n), payload in given.items() if kind == Kind.METADATA}
+    if notes:
+        metadata, _ = join_metadata({**notes, **found.notes}.values())
     return Stream(
         header=header,
         header_payload=proof.header_payload,
@@ -76,7 +82,7 @@ def read(collected: Collected, lender: Stream | None = None, parity: bool = Fals
         restored=added.keys(),
         unproven=proof.unproven(every) if added else unproven,
         proof=proof,
-        metadata=join_metadata(_notes(given, found, identity))[0],
+        metadata=metadata,
         report=report,
         others=max(0, len(collected.streams()) - 1),
     )
@@ -87,21 +93,13 @@ def _identity(collected: Collected) -> bytes:
     return collected.identity
 
 
-def parse_tiles(header: Header, identity: bytes, found: Found) -> dict[int, Tile]:
-    """The intact tiles that section 6 allows, by index."""
-    parsed = (
-        layout.parse_tile(header, identity, index, packet.payload) for index, packet in sorted(found.tiles.items())
-    )
-    return {tile.index: tile for tile in parsed if tile is not None}
-
-
 # --- Parity ---------------------------------------------------------------------------------------------------------
 
 
 def _from_parity(
     choice: Choice, collected: Collected, remains: Sequence[Remains], header: Header
 ) -> Mapping[Key, Buffer]:
-    """The packets that parity gives back, where some are wanting."""
+    """The payloads that parity gives back, where some are wanting."""
     restoration, found = choice.restoration, collected.found
     if restoration is None:
         wanting = _lacks(found.tiles, header.tiles) or _lacks(found.notes, header.metadata_packets)
@@ -115,30 +113,9 @@ def _from_parity(
     if own is not None and layout.payload_of(own) != choice.payload:
         # Its tiles are cut by another header than the one that counts.
         return {}
-    return {key: restoration.known[key] for key in restoration.solved}
+    return {key: layout.payload_of(restoration.known[key]) for key in restoration.solved}
 
 
 def _lacks(there: Iterable[int], count: int) -> bool:
     """Whether a number from 0 to `count` - 1 is not there; others may be."""
     return sum(number < count for number in there) < count
-
-
-def _tiles_of(
-    given: Mapping[Key, Buffer], header: Header, identity: bytes, there: Mapping[int, Tile]
-) -> dict[int, Tile]:
-    tiles = {}
-    for (kind, number), raw in sorted(given.items()):
-        if kind == Kind.TILE and number not in there:
-            tile = layout.parse_tile(header, identity, number, layout.payload_of(raw))
-            if tile is not None:
-                tiles[number] = tile
-    return tiles
-
-
-def _notes(given: Mapping[Key, Buffer], found: Found, identity: bytes) -> list[Packet]:
-    notes = {
-        number: Packet(kind, identity, number, bytes(layout.payload_of(raw)))
-        for (kind, number), raw in given.items()
-        if kind == Kind.METADATA
-    }
-    return list({**notes, **found.notes}.values())

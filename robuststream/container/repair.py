@@ -7,7 +7,7 @@ found: a repaired file is never worse than its input.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 
@@ -15,13 +15,13 @@ from robuststream.container import layout, parity
 from robuststream.container.borrowing import lend
 from robuststream.container.choosing import corrected_headers, refusal, refuse_unknown
 from robuststream.container.collect import Collected, Found, likely
-from robuststream.container.copies import Copy, Key, remains_of
+from robuststream.container.copies import Copy, remains_of
 from robuststream.container.leftovers import sort_out
 from robuststream.container.packets import Buffer, Header, Kind, Tile, kind_name
 from robuststream.container.patching import best_of, patched
 from robuststream.container.restoring import Restoration
 from robuststream.container.stream import Stream
-from robuststream.container.writer import RawPacket, arrange, build_index
+from robuststream.container.writer import assemble
 from robuststream.errors import DamagedStream, UnsupportedVersion
 
 #: Flipped bits may be explained in several ways: so many are held against the stream id, which has 32 bits.
@@ -240,20 +240,7 @@ class _Repair:
     def _whole(self) -> bytes:
         """What was written: INDEX and PARITY are made anew."""
         header = self._header
-        count = header.tiles + header.metadata_packets + 2
-        keys = [parity.packet_key(ordinal, header.metadata_packets) for ordinal in range(count)]
-        head, *others = [RawPacket(*key, self._known[key]) for key in keys if key[0] != Kind.INDEX]
-        index = layout.build_packet(Kind.INDEX, self._identity, 0, build_index(head, others))
-        others.append(RawPacket(Kind.INDEX, 0, index))
-        if header.parity:
-            others += self._parity([head, *others], keys)
-        return b"".join(item.raw for item in arrange(head, others))
-
-    def _parity(self, packets: Sequence[RawPacket], keys: Sequence[Key]) -> list[RawPacket]:
-        by_key: Mapping[Key, Buffer] = {(packet.kind, packet.number): packet.raw for packet in packets}
-        raw = [by_key[key] for key in keys]
-        blocks = parity.plan([len(item) for item in raw], self._header.metadata_packets, self._header.parity)
-        numbers = [number for block in blocks for number in block.parity_numbers()]
-        if all((Kind.PARITY, number) in self._known for number in numbers):
-            return [RawPacket(Kind.PARITY, number, self._known[Kind.PARITY, number]) for number in numbers]
-        return [RawPacket(Kind.PARITY, *item) for item in parity.parity_packets(blocks, raw, self._identity)]
+        ordinals = range(header.tiles + header.metadata_packets + 2)
+        keys = (parity.packet_key(ordinal, header.metadata_packets) for ordinal in ordinals)
+        packets = {key: self._known[key] for key in keys if key[0] != Kind.INDEX}
+        return assemble(packets, self._identity, header.parity, self._known)

@@ -12,11 +12,11 @@ from itertools import islice, permutations
 
 from robuststream.container import layout, parity
 from robuststream.container.collect import Collected
-from robuststream.container.copies import Copy, Key, remains_of
-from robuststream.container.packets import Buffer, Kind
+from robuststream.container.copies import Copy, remains_of
+from robuststream.container.packets import Buffer, Key, Kind
 from robuststream.container.parity import Block
 from robuststream.container.symbols import Effort, Places, SymbolSearch
-from robuststream.container.writer import ORDER, Slot, arrange
+from robuststream.container.writer import ORDER, arrange
 
 log = logging.getLogger(__name__)
 
@@ -111,13 +111,12 @@ class Restoration:
         for block in blocks:
             sizes |= {key: end - start for key, start, end in block.spans()}
             sizes |= {(int(Kind.PARITY), n): layout.packet_size(n, size) for n, size in parity.payload_sizes(block)}
-        slots = [Slot(*key, size) for key, size in sizes.items() if key[0] in ORDER]
-        header = Slot(Kind.HEADER, 0, sizes.get((int(Kind.HEADER), 0), 0))
+        sizes.setdefault((Kind.HEADER, 0), 0)
         canonical: dict[Key, list[int]] = {}
         at = 0
-        for slot in arrange(header, slots):
-            canonical.setdefault((slot.kind, slot.number), []).append(at)
-            at += slot.size
+        for key in arrange({key: size for key, size in sizes.items() if key[0] in (Kind.HEADER, *ORDER)}):
+            canonical.setdefault(key, []).append(at)
+            at += sizes[key]
         return [copy.places(canonical, at) for copy in self._copies]
 
     # --- One block --------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice, product
 
 from robuststream.checksum import crc16
-from robuststream.container.copies import Copy, Key
-from robuststream.container.packets import Buffer
+from robuststream.container.copies import Copy
+from robuststream.container.packets import Buffer, Key
 from robuststream.container.parity import Block
 
 #: For each copy, where each packet may begin; for each source symbol of a block, its CRC-16, or what that may be.

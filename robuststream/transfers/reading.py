@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from robuststream.container.collect import Collected
-from robuststream.container.reader import parse_tiles, read
+from robuststream.container.layout import parse_tiles
+from robuststream.container.reader import read
 from robuststream.container.repair import Restored, put_together
 from robuststream.container.report import Finding, Rule
 from robuststream.container.stream import Stream
@@ -100,5 +101,5 @@ class _Arrived:
         """The tiles that CRCs gave back, and that the file as it came does not have."""
         identity = stream.stream_id
         came = self.came if self.came.identity == identity else Collected(self.came.data, identity)
-        intact = parse_tiles(stream.header, identity, came.found)
+        intact = parse_tiles(stream.header, identity, came.found.tile_payloads())
         return {index for index, tile in stream.tiles.items() if intact.get(index) != tile}

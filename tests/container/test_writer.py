@@ -14,7 +14,7 @@ from robuststream.container.packets import Header, Kind, Metadata, Packet, Tile
 from robuststream.container.scanner import scan
 from robuststream.container.writer import HEADER_INTERVAL, write_stream
 from robuststream.transfers.reading import read_stream
-from tests.helpers import packet, random_tiles, sample_header, sample_stream, varint
+from tests.helpers import METADATA, packet, random_tiles, sample_header, sample_stream, varint
 
 
 def packets(data: bytes) -> list[Packet]:
@@ -80,7 +80,7 @@ def test_a_single_tile_has_a_header_on_either_side():
 def test_metadata_is_split_and_comes_in_the_order_of_types():
     metadata = Metadata(icc=bytes(16384), exif=b"", xmp=b"x" * (2 * 16384 + 1))
     notes = [item for item in packets(sample_stream(metadata=metadata)[2]) if item.kind == Kind.METADATA]
-    fields = [layout.METADATA.parse(item.payload) for item in notes]
+    fields = [METADATA.parse(item.payload) for item in notes]
     assert [item.number for item in notes] == list(range(5))
     assert [(item.type, item.part, item.parts, len(item.data)) for item in fields] == [
         (1, 0, 1, 16384),

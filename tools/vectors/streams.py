@@ -11,7 +11,7 @@ import torch
 from robuststream.container import layout, parity
 from robuststream.container.packets import Colour, Header, Kind, Metadata, Mode, Packet, Tile
 from robuststream.container.scanner import scan
-from robuststream.container.writer import RawPacket, arrange, build_index, write_stream
+from robuststream.container.writer import assemble, write_stream
 from robuststream.latents import encode_all
 from robuststream.model.frozen import Model
 from robuststream.picture.grid import Grid
@@ -116,14 +116,14 @@ def with_header(edit: Edit, *more: tuple[int, bytes]) -> bytes:
     payload = edit(layout.build_header(header))
     identity = layout.stream_id(payload, tiles)
 
-    def packet(kind: int, number: int, content: bytes) -> RawPacket:
-        return RawPacket(kind, number, layout.build_packet(kind, identity, number, content))
+    def packet(kind: int, number: int, content: bytes) -> bytes:
+        return layout.build_packet(kind, identity, number, content)
 
     head = packet(Kind.HEADER, 0, payload)
     bodies = [packet(Kind.TILE, tile.index, layout.build_tile(header, identity, tile)) for tile in tiles]
-    index = packet(Kind.INDEX, 0, build_index(head, bodies))
-    *ordered, last = arrange(head, [index, *bodies])
-    return b"".join(item.raw for item in [*ordered, *(packet(kind, 0, content) for kind, content in more), last])
+    raw = {(Kind.TILE, index): body for index, body in enumerate(bodies)}
+    data = assemble({(Kind.HEADER, 0): head, **raw}, identity, 0)
+    return data[: -len(head)] + b"".join(packet(kind, 0, content) for kind, content in more) + head
 
 
 def field(tag: int, value: bytes) -> bytes:
