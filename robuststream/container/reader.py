@@ -106,7 +106,7 @@ def _from_parity(
         if not header.parity or not wanting:
             return {}
         # Made only here: it holds a place and a view for every packet.
-        restoration = restored(Copy(collected, remains), collected.identity)
+        restoration = restored(Copy(collected, remains), _identity(collected))
         if restoration is None:
             return {}
     own = restoration.header

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from robuststream.container.correction import MAX_FLIPS, Corrected, Corrector, Head, heads
+from robuststream.container.correction import MAX_FLIPS, Corrected, Head, explanations, heads
 from robuststream.container.layout import MAX_PACKET_HEADER, PAYLOAD_CRC_BYTES, SYNC, parse_packet_header
 from robuststream.container.packets import DamagedPacket, Gap, Packet
 
@@ -69,7 +69,6 @@ class Search:
         self._gaps = gaps
         self._identity = identity
         self._wanted = wanted
-        self._corrector = Corrector(data)
         self._named: set[tuple[int, int]] = set()
         #: Bytes the search may still look at in vain.
         self.budget = SPARE + WORK * sum(gap.end - gap.start for gap in gaps)
@@ -96,10 +95,10 @@ class Search:
         for head in heads(self._data[at : at + MAX_PACKET_HEADER], self._identity):
             fields, flips = head[0][0], head[1]
             if self._wanted(fields.kind, fields.number):
-                explanations = self._explain(at, limit, head)
-                if damaged is None and (explanations or not flips):
+                explained = self._explain(at, limit, head)
+                if damaged is None and (explained or not flips):
                     damaged, whole = _damaged(at, head), not flips
-                found += explanations
+                found += explained
         if damaged is None:
             self.budget -= PLACE
             return None
@@ -121,7 +120,7 @@ class Search:
         if at + size + fields.length + PAYLOAD_CRC_BYTES > limit:
             return []
         self.budget -= fields.length
-        return self._corrector.explanations(at, head)
+        return explanations(self._data, at, head)
 
 
 def damaged_packets(data: bytes, gap: Gap) -> Iterator[DamagedPacket]:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from itertools import islice, permutations
 
 from robuststream.container import layout, parity
-from robuststream.container.collect import Collected
-from robuststream.container.copies import Copy, remains_of
+from robuststream.container.copies import Copy
 from robuststream.container.packets import Buffer, Key, Kind
 from robuststream.container.parity import Block
 from robuststream.container.symbols import Effort, Places, SymbolSearch
@@ -24,18 +22,10 @@ log = logging.getLogger(__name__)
 MAX_HEARD = 64
 #: Symbols taken out in turn, where one with the right CRC-16 must be wrong nevertheless.
 MAX_SUSPECTS = 256
-#: Damaged descriptions that are put together of each other, their bytes that are looked at, and how many come of it.
-MAX_MIXED, MIXED_BYTES, MAX_MIXTURES = 6, 512, 1 << 11
 
 
-def restore_alone(collected: Collected) -> Restoration | None:
-    """What parity gives back of a file without a header; None without parity, or the package for it."""
-    return restored(Copy(collected, remains_of(collected)), collected.identity)
-
-
-def restored(copy: Copy, identity: bytes | None) -> Restoration | None:
+def restored(copy: Copy, identity: bytes) -> Restoration | None:
     """What parity gives back of one file; None without the package for it, which is said."""
-    assert identity is not None
     restoration = Restoration(identity, [copy])
     try:
         restoration.solve()
@@ -93,8 +83,7 @@ class Restoration:
         """As PARITY packets describe them, damaged ones too; the first description of a block counts."""
         blocks: dict[int, Block] = {}
         block = None
-        listed = [payload for versions in payloads.values() for payload, _ in versions]
-        for payload in listed + _mixtures(listed[:MAX_MIXED]):
+        for payload in (payload for versions in payloads.values() for payload, _ in versions):
             block = parity.parse_description(payload, block)
             if block is None or block.first in blocks:
                 continue
@@ -198,19 +187,3 @@ class Restoration:
                 return None
             packets[key] = raw
         return packets
-
-
-def _mixtures(payloads: Sequence[Buffer]) -> list[Buffer]:
-    """What two damaged descriptions may have been: the beginning of one, the rest of the other."""
-    if any(parity.parse_description(payload) is not None for payload in payloads):
-        return []
-    cuts = range(1, MIXED_BYTES)
-    heads = [bytes(payload[:MIXED_BYTES]) for payload in payloads]
-    # Where both have the same byte, a cut behind it gives what a cut before it gave.
-    mixtures = (
-        one[:cut] + two[cut:]
-        for one, two in permutations(heads, 2)
-        for cut in cuts
-        if one[cut - 1 : cut] != two[cut - 1 : cut]
-    )
-    return list(islice(mixtures, MAX_MIXTURES))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robuststream.container import layout
+from robuststream.container import layout, remains
 from robuststream.container.collect import Found
-from robuststream.container.correction import Corrected, Corrector
+from robuststream.container.correction import Corrected
 from robuststream.container.judge import guess
 from robuststream.container.leftovers import sort_out
 from robuststream.container.packets import Candidate, Gap, Kind, Metadata, Packet, Tile
@@ -318,7 +318,7 @@ def test_a_packet_that_may_be_one_of_two_is_left_alone(monkeypatch):
     one, two = (item for item in PACKETS if item.kind == Kind.TILE and item.number < 2)
     for explained, candidates in (((one,), {0: (Candidate(TILES[0], (8,)),)}), ((one, two), {})):
         corrected = [Corrected(item, (8,)) for item in explained]
-        monkeypatch.setattr(Corrector, "explanations", lambda self, at, head, found=corrected: found)
+        monkeypatch.setattr(remains, "explanations", lambda data, at, head, found=corrected: found)
         search = Search(
             hit(*[()] * PACKETS.index(one), (150,)), [Gap(one.offset, one.offset + one.size)], IDENTITY, any_of
         )

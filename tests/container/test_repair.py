@@ -15,7 +15,6 @@ from robuststream.container import layout, parity, symbols
 from robuststream.container.collect import Collected
 from robuststream.container.copies import MAX_PLACES, Copy
 from robuststream.container.packets import Kind, Metadata, Packet
-from robuststream.container.restoring import MAX_MIXTURES, _mixtures
 from robuststream.container.scanner import scan
 from robuststream.container.symbols import MAX_SHIFT, Effort, SymbolSearch
 from robuststream.container.writer import write_stream
@@ -350,14 +349,6 @@ def test_symbols_beside_their_place_are_those_that_stand_there():
         search = SymbolSearch(block, [Copy(Collected(data), [])], [{(Kind.HEADER, 0): [place]}], sums, {}, Effort(1000))
         found = search._run(data, place, list(range(20)), 1)
         assert found == {n: data[place + 32 * n : place + 32 * (n + 1)] for n in inside}
-
-
-def test_mixtures_of_descriptions_are_limited():
-    one, two = b"\xff" * 20 + b"same" + b"a" * 8, b"\xfe" * 20 + b"same" + b"b" * 8
-    wanted = {a[:cut] + b[cut:] for a, b in ((one, two), (two, one)) for cut in range(1, len(one))}
-    assert wanted - {one, two} <= set(_mixtures([one, two])) <= wanted | {one, two}
-    random = np.random.default_rng(1)
-    assert len(_mixtures([b"\xff" * 9 + random.bytes(600) for _ in range(6)])) == MAX_MIXTURES
 
 
 def test_a_tile_that_breaks_the_rules_is_not_whole():

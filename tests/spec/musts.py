@@ -374,7 +374,6 @@ MUSTS = {
         "The work must be linear in the size of the copies": [
             "tests/container/test_repair.py::test_only_symbols_inside_a_copy_are_looked_for",
             "tests/container/test_repair.py::test_a_search_for_wrong_symbols_ends",
-            "tests/container/test_repair.py::test_mixtures_of_descriptions_are_limited",
             "tests/container/test_repair.py::test_a_packet_repeated_without_end_has_few_places",
         ],
         "What is not whole must keep what was found": [
