@@ -23,8 +23,9 @@ except ImportError as error:
     raise ImportError("robuststream.testing needs hypothesis: pip install 'robuststream[testing]'") from error
 
 from robuststream import faults
-from robuststream.container.layout import MAX_EARLIER_DIGESTS, NAME_BYTES, STATE_WORDS, WORD
+from robuststream.container.layout import NAME_BYTES
 from robuststream.container.packets import MAX_CHECKPOINTS, MAX_TILE, Colour, Header, Metadata, Mode, Tile
+from robuststream.container.tiles import MAX_EARLIER_DIGESTS, STATE_WORDS, WORD
 from robuststream.container.writer import write_stream
 
 #: Of a datagram or a run, in bytes: any intact stream is three such datagrams or more.

@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 
 import robuststream as rs
-from robuststream.container.layout import build_header, build_packet, build_tile
+from robuststream.container.layout import build_header, build_packet
 from robuststream.container.packets import Colour, Header, Kind, Metadata, Mode, Packet
 from robuststream.container.report import PROVEN, Outcome, Rule
 from robuststream.container.scanner import scan
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import write_stream
 from robuststream.faults import drop_tiles, flip_bits
 from robuststream.latents import decode_latents, encode_latents

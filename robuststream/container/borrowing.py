@@ -10,6 +10,7 @@ from robuststream.container import layout
 from robuststream.container.collect import Found
 from robuststream.container.proof import HeaderSource
 from robuststream.container.stream import Stream
+from robuststream.container.tiles import parse_tiles
 from robuststream.errors import DamagedStream
 
 
@@ -45,7 +46,7 @@ def lend(lender: Stream, identity: bytes, found: Found) -> Loan:
         DamagedStream: the stream shows that the header does not fit.
     """
     _check_size(lender, found)
-    tiles = layout.parse_tiles(lender.header, identity, found.tile_payloads())
+    tiles = parse_tiles(lender.header, identity, found.tile_payloads())
     if found.tiles and not tiles:
         raise _misfit(lender, f"none of {len(found.tiles)} intact tiles is of its model, mode and quality")
     payloads = _payloads(lender, found)

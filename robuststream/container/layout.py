@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import construct as c
@@ -22,7 +21,6 @@ from robuststream.container.packets import (
     Header,
     Kind,
     Mode,
-    Salvage,
     Tile,
     kind_name,
 )
@@ -290,166 +288,6 @@ def stream_id(header_payload: Buffer, tiles: Iterable[Tile]) -> bytes:
         digest.update(struct.pack("<I", len(tile.words)))
         digest.update(tile.words)
     return digest.digest()[:4]
-
-
-# --- Section 6: TILE -----------------------------------------------------------------------------------------------
-
-#: The fields before the words: the checkpoint after z (seam and CRC), in native mode the earlier digests and how many
-#: there are, the context digest, and the sums of y's pieces.
-MAX_TILE_FIELDS = (5 + 4) + (1 + 255 * 4) + 4 + 2 * MAX_CHECKPOINTS
-#: Native mode stores at most one more.
-MAX_EARLIER_DIGESTS = 11
-#: Two words of rANS state, then z's words, then y's.
-STATE_WORDS = 2
-WORD = 4
-
-
-def build_tile(header: Header, identity: bytes, tile: Tile) -> bytes:
-    """TILE payload."""
-    parts = []
-    if tile.z_words is not None:
-        crc = checkpoint_crc(header, identity, tile.index, tile.words[: tile.z_words * WORD])
-        parts += [build_varint(tile.z_words), struct.pack("<I", crc)]
-    if header.mode:
-        parts.append(struct.pack(f"<B{len(tile.earlier)}I", len(tile.earlier), *tile.earlier))
-    digests = (*tile.earlier, tile.digest)
-    sums = [
-        piece_sum(header, identity, tile.index, number, digests, tile.words[start:end])
-        for number, (start, end) in enumerate(pieces(header, len(tile.words), tile.z_words))
-    ]
-    return b"".join([*parts, struct.pack(f"<I{len(sums)}H", tile.digest, *sums), tile.words])
-
-
-class Checkpoint(NamedTuple):
-    """The checkpoint after z: where the seam is, and the CRC-32C over the words up to it."""
-
-    z_words: int
-    crc: int
-
-
-class TileFields(NamedTuple):
-    """What stands before a tile's words; `size` is how many bytes that takes."""
-
-    checkpoint: Checkpoint | None
-    earlier: tuple[int, ...]
-    digest: int
-    sums: tuple[int, ...]
-    size: int
-
-
-def split_tile(header: Header, payload: Buffer) -> tuple[TileFields, Buffer] | None:
-    """A TILE payload's fields and its words, which are not copied; None where it is too short."""
-    raw = bytes(payload[:MAX_TILE_FIELDS])
-    at, checkpoint, count = 0, None, 0
-    if header.z_checkpoint:
-        seam = read_varint(raw, 0)
-        if seam is None or seam[1] + 4 > len(raw):
-            return None
-        checkpoint = Checkpoint(seam[0], int.from_bytes(raw[seam[1] : seam[1] + 4], "little"))
-        at = seam[1] + 4
-    if header.mode:
-        if at >= len(raw):
-            return None
-        count, at = raw[at], at + 1
-    digests, sums = 4 * (count + 1), 2 * header.checkpoints
-    size = at + digests + sums
-    if size > len(raw):
-        return None
-    *earlier, digest = struct.unpack_from(f"<{count + 1}I", raw, at)
-    stored = struct.unpack_from(f"<{header.checkpoints}H", raw, at + digests)
-    return TileFields(checkpoint, tuple(earlier), digest, stored, size), payload[size:]
-
-
-def parse_tile(header: Header, identity: bytes, index: int, payload: Buffer) -> Tile | None:
-    """Read a TILE payload whose CRC holds; None where it still breaks section 6 (its writer is at fault)."""
-    split = split_tile(header, payload)
-    if split is None:
-        return None
-    fields, words = split
-    size = len(words)
-    earlier = fields.earlier
-    if size % WORD or size < STATE_WORDS * WORD or index >= header.tiles or len(earlier) > MAX_EARLIER_DIGESTS:
-        return None
-    if fields.checkpoint is None:
-        return Tile(index, words, fields.digest, earlier=earlier)
-    z_words = fields.checkpoint.z_words
-    if not STATE_WORDS <= z_words <= size // WORD:
-        return None
-    if checkpoint_crc(header, identity, index, words[: z_words * WORD]) != fields.checkpoint.crc:
-        return None
-    return Tile(index, words, fields.digest, z_words, earlier)
-
-
-def parse_tiles(header: Header, identity: bytes, payloads: Mapping[int, Buffer]) -> dict[int, Tile]:
-    """By index, in its order, the tiles that section 6 allows."""
-    parsed = (parse_tile(header, identity, index, payload) for index, payload in sorted(payloads.items()))
-    return {tile.index: tile for tile in parsed if tile is not None}
-
-
-def salvage_tile(
-    header: Header, identity: bytes, index: int, payload: Buffer, length: int | None = None
-) -> Salvage | None:
-    """What a damaged TILE payload, of which not all of the `length` bytes may be there, proves of its rANS string.
-
-    The words up to the seam by the checkpoint, then piece after piece of y by its sum, up to the first that fails. None
-    where not even z is proven, or without z not one piece.
-    """
-    split = split_tile(header, payload)
-    if split is None or index >= header.tiles:
-        return None
-    fields, words = split
-    z_words, proven = None, 0
-    if fields.checkpoint is not None:
-        z_words, stored = fields.checkpoint
-        proven = z_words * WORD
-        if z_words < STATE_WORDS or len(words) < proven:
-            return None
-        if checkpoint_crc(header, identity, index, words[:proven]) != stored:
-            return None
-    kept = 0
-    digests = (*fields.earlier, fields.digest)
-    missing = 0 if length is None else length - len(payload)
-    for number, (start, end) in enumerate(pieces(header, len(words) + missing, z_words)):
-        right = piece_sum(header, identity, index, number, digests, words[start:end])
-        if end > len(words) or right != fields.sums[number]:
-            break
-        kept, proven = kept + 1, end
-    if z_words is None and not kept:
-        return None
-    return Salvage(index, bytes(words[:proven]), fields.digest, z_words, digests[:-1], kept)
-
-
-def pieces(header: Header, size: int, z_words: int | None) -> list[tuple[int, int]]:
-    """Where the pieces of a rANS string of `size` bytes lie that have a sum: equal ones but for rounding, from the seam
-    on (without z from the start); what follows them is covered by the packet's CRC-32C alone."""
-    first = (z_words or 0) * WORD
-    words = max(0, (size - first) // WORD)
-    step = -(-words // (header.checkpoints + 1)) * WORD
-    bounds = [min(first + number * step, first + words * WORD) for number in range(header.checkpoints + 1)]
-    return list(pairwise(bounds))
-
-
-def piece_sum(header: Header, identity: bytes, index: int, number: int, digests: Iterable[int], piece: Buffer) -> int:
-    """CRC-16 over the digests' seed, stream id, tile index (u32), piece number (u32), the digests (u32 each, as
-    they stand) and the piece's words."""
-    place = struct.pack("<II", index, number)
-    stored = b"".join(struct.pack("<I", digest) for digest in digests)
-    return crc16(digest_seed(header.parameters_digest, header.quality) + identity + place + stored + piece)
-
-
-def digest_seed(parameters_digest: bytes, quality: int) -> bytes:
-    """What checkpoint and context digest start from: the parameters digest, and the quality index (u32) unless 0."""
-    return parameters_digest + (struct.pack("<I", quality) if quality else b"")
-
-
-def checkpoint_crc(header: Header, identity: bytes, index: int, prefix: Buffer) -> int:
-    """CRC-32C over the digests' seed, stream id, tile index (u32) and the words up to the seam.
-
-    With the digest in it, a tile decoded by means of another stream's header proves its model before a symbol is read.
-    """
-    return crc32c(
-        prefix, crc32c(digest_seed(header.parameters_digest, header.quality) + identity + struct.pack("<I", index))
-    )
 
 
 # --- Section 7: INDEX ----------------------------------------------------------------------------------------------

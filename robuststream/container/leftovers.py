@@ -10,6 +10,7 @@ from robuststream.container.collect import Found
 from robuststream.container.correction import Corrected
 from robuststream.container.packets import Candidate, DamagedPacket, Header, Kind, Salvage
 from robuststream.container.remains import Remains
+from robuststream.container.tiles import parse_tile, salvage_tile
 
 #: Payloads of damaged tiles are looked at for a salvage up to so many times the file's size, together. Those of true
 #: packets do not overlap: they never are more than the file.
@@ -69,11 +70,11 @@ def _candidates(data: bytes, header: Header, identity: bytes, remains: Remains) 
     candidates = []
     for item in remains.explanations:
         number, payload = item.packet.number, item.packet.payload
-        tile = layout.parse_tile(header, identity, number, payload)
+        tile = parse_tile(header, identity, number, payload)
         if tile is not None:
             candidates.append(Candidate(tile, item.flips))
         end = item.packet.offset + item.packet.size - layout.PAYLOAD_CRC_BYTES
-        before = layout.parse_tile(header, identity, number, data[end - len(payload) : end])
+        before = parse_tile(header, identity, number, data[end - len(payload) : end])
         if before is not None and before != tile and len(item.flips) > 1:
             candidates.append(Candidate(before, ()))
     # The pairs of one packet header share what stands.
@@ -93,7 +94,7 @@ def salvage(
         budget -= len(payload)
         if budget < 0:
             break
-        item = layout.salvage_tile(header, identity, number, payload, damaged.payload_end - damaged.payload_start)
+        item = salvage_tile(header, identity, number, payload, damaged.payload_end - damaged.payload_start)
         if item is not None:
             salvaged[number] = item
     return salvaged

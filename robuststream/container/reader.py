@@ -21,6 +21,7 @@ from robuststream.container.proof import HeaderSource, Proof
 from robuststream.container.remains import Remains
 from robuststream.container.restoring import restored
 from robuststream.container.stream import Stream
+from robuststream.container.tiles import parse_tiles
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def read(collected: Collected, lender: Stream | None = None, parity: bool = Fals
 
     remains = list(remains_of(collected, header.tiles))
     left = sort_out(data, found, header, identity, remains, choice.corrected)
-    tiles = layout.parse_tiles(header, identity, found.tile_payloads())
+    tiles = parse_tiles(header, identity, found.tile_payloads())
     metadata, faults = join_metadata(found.notes.values())
     given = _from_parity(choice, collected, remains, header) if parity else {}
     salvaged = salvage(data, header, identity, left, whole=tiles)
@@ -67,7 +68,7 @@ def read(collected: Collected, lender: Stream | None = None, parity: bool = Fals
     report = Judge(collected, choice, header, left, tiles, salvaged, faults).report(proof, unproven)
 
     lost = {number: payload for (kind, number), payload in given.items() if kind == Kind.TILE and number not in tiles}
-    added = layout.parse_tiles(header, identity, lost)
+    added = parse_tiles(header, identity, lost)
     every = {**tiles, **added}
     notes = {n: Packet(kind, identity, n, payload) for (kind, n), payload in given.items() if kind == Kind.METADATA}
     if notes:

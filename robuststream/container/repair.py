@@ -21,6 +21,7 @@ from robuststream.container.packets import Buffer, Header, Kind, Tile, kind_name
 from robuststream.container.patching import best_of, patched
 from robuststream.container.restoring import Restoration
 from robuststream.container.stream import Stream
+from robuststream.container.tiles import build_tile, parse_tile
 from robuststream.container.writer import assemble
 from robuststream.errors import DamagedStream, UnsupportedVersion
 
@@ -188,7 +189,7 @@ class _Repair:
         yield from guessed.items()
         for (kind, number), raw in self._known.items():
             if kind == Kind.TILE and number < header.tiles:
-                tile = layout.parse_tile(header, self._identity, number, layout.payload_of(raw))
+                tile = parse_tile(header, self._identity, number, layout.payload_of(raw))
                 if tile is not None:
                     yield number, [tile]
 
@@ -200,7 +201,7 @@ class _Repair:
             self._known[Kind.HEADER, 0] = own
         self._corrected = tuple(tile.index for tile in tiles if (Kind.TILE, tile.index) not in self._known)
         for index in self._corrected:
-            body = layout.build_tile(self._header, self._identity, tiles[index])
+            body = build_tile(self._header, self._identity, tiles[index])
             self._known[Kind.TILE, index] = layout.build_packet(Kind.TILE, self._identity, index, body)
 
     # --- Result -----------------------------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from robuststream.container import parity
-from robuststream.container.layout import INDEX, build_header, build_packet, build_tile, stream_id
+from robuststream.container.layout import INDEX, build_header, build_packet, stream_id
 from robuststream.container.metadata import split_metadata
 from robuststream.container.packets import Buffer, Header, Key, Kind, Metadata, Tile
+from robuststream.container.tiles import build_tile
 
 #: No more than this many bytes of METADATA, TILE and PARITY packets stand between two HEADER packets (unless a single
 #: packet is longer).

@@ -97,7 +97,7 @@ class Walk(ABC):
 
     Args:
         tables: of the model.
-        seed: first bytes of every digest, which name the model and the quality (container/layout.py, digest_seed).
+        seed: first bytes of every digest, which name the model and the quality (container/tiles.py, digest_seed).
         tiles: T.
         native_steps: in native mode, how many steps y takes; None in exact mode.
     """

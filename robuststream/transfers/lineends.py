@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from robuststream.container import layout
 from robuststream.container.layout import GUARD, MAX_PACKET_HEADER, PAYLOAD_CRC_BYTES, SYNC, PacketFields
 from robuststream.container.packets import Header, Kind
+from robuststream.container.tiles import MAX_TILE_FIELDS, WORD, checkpoint_crc, parse_tile, split_tile
 from robuststream.errors import DamagedStream, UnsupportedVersion
 from robuststream.transfers.insertions import Change, cost, explain
 
@@ -181,7 +182,7 @@ class _Rebuilder:
         header = self._header.get(fields.stream_id)
         if fields.kind != Kind.TILE or header is None:
             return True
-        return layout.parse_tile(header, fields.stream_id, fields.number, payload) is not None
+        return parse_tile(header, fields.stream_id, fields.number, payload) is not None
 
     # --- What a TILE's checkpoint proves ---------------------------------------------------------------------------
 
@@ -205,7 +206,7 @@ class _Rebuilder:
 
     def _tile_fields(self, place: _Place, header: Header, changes: int) -> Iterator[tuple[bytes, int, int]]:
         """How the payload may begin, how many bytes are missing there, and how many changes are left for the words."""
-        window = self._data[place.start : min(place.end, place.start + layout.MAX_TILE_FIELDS)]
+        window = self._data[place.start : min(place.end, place.start + MAX_TILE_FIELDS)]
         most = MIN_TILE_FIELDS + SUM_BYTES * header.checkpoints
         gaps = [gap for gap in self._change.gaps(window) if gap <= most]
         flips = [flip for flip in self._change.flips(window) if flip < most]
@@ -219,20 +220,20 @@ class _Rebuilder:
         self, place: _Place, header: Header, made: bytes, missing: int, further: int
     ) -> tuple[int, bytes] | None:
         """The fields at the start of `made` and the words up to the seam, of which `further` bytes are missing."""
-        split = layout.split_tile(header, made)
+        split = split_tile(header, made)
         if split is None:
             return None
-        size, checkpoint = split[0].size, split[0].checkpoint
-        assert checkpoint is not None
+        size, z_words = split[0].size, split[0].z_words
+        assert z_words is not None
         start = place.start + size - missing
-        end = start + checkpoint.z_words * layout.WORD - further
-        stored = checkpoint.crc.to_bytes(PAYLOAD_CRC_BYTES, "little")
+        end = start + z_words * WORD - further
+        stored = split[0].crc.to_bytes(PAYLOAD_CRC_BYTES, "little")
         body = self._data[start:end] + stored
         work = cost(body, further, self._change) if start < end <= place.end else None
         if work is None or work > self._work:
             return None
         self._work -= work
-        seed = layout.checkpoint_crc(header, place.fields.stream_id, place.fields.number, b"")
+        seed = checkpoint_crc(header, place.fields.stream_id, place.fields.number, b"")
         words = [item for item in explain(seed, body, further, self._change) if item.endswith(stored)]
         return (end, made[:size] + words[0][:-PAYLOAD_CRC_BYTES]) if len(words) == 1 else None
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from robuststream.container.collect import Collected
-from robuststream.container.layout import parse_tiles
 from robuststream.container.reader import read
 from robuststream.container.repair import Restored, put_together
 from robuststream.container.report import Finding, Rule
 from robuststream.container.stream import Stream
+from robuststream.container.tiles import parse_tiles
 from robuststream.errors import RobustStreamError
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from robuststream.container.collect import Collected, likely
-from robuststream.container.layout import INDEX, build_tile, stream_id
+from robuststream.container.layout import INDEX, stream_id
 from robuststream.container.packets import Header, Kind, Metadata, Packet
 from robuststream.container.report import Rule
 from robuststream.container.scanner import scan
 from robuststream.container.stream import Stream
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import write_stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 from robuststream.faults import drop_tiles, flip_bits

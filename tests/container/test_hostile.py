@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robuststream.checksum import crc16
-from robuststream.container import layout, symbols
+from robuststream.container import layout, leftovers, symbols
 from robuststream.container.judge import without
 from robuststream.container.packets import Header, Kind, Salvage
 from robuststream.container.parity import Block
@@ -94,14 +94,14 @@ def test_damaged_packets_of_other_kinds_are_told_up_to_a_limit():
 def test_salvage_is_bounded(monkeypatch):
     """Damaged tiles nested in each other, each with a checkpoint over all that it claims."""
     seen = 0
-    salvage = layout.salvage_tile
+    salvage = leftovers.salvage_tile
 
     def counted(header: Header, identity: bytes, index: int, payload: bytes, length: int) -> Salvage | None:
         nonlocal seen
         seen += len(payload)
         return salvage(header, identity, index, payload, length)
 
-    monkeypatch.setattr(layout, "salvage_tile", counted)
+    monkeypatch.setattr(leftovers, "salvage_tile", counted)
     header = packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header(1 << 14, 1 << 14)))
     data = header + forged(Kind.TILE, 5000, behind=varint(1 << 17) + b"crc.")
     report = read_stream(data).report

@@ -17,6 +17,7 @@ from robuststream.container.copies import MAX_PLACES, Copy
 from robuststream.container.packets import Kind, Metadata, Packet
 from robuststream.container.scanner import scan
 from robuststream.container.symbols import MAX_SHIFT, Effort, SymbolSearch
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import write_stream
 from robuststream.transfers.reading import read_restored, read_stream, restore
 from tests.helpers import memory_below, packet, random_tiles, sample_header, sample_stream
@@ -81,7 +82,7 @@ def test_parity_of_another_header_than_the_one_that_counts():
 def test_parity_of_another_header_spoils_no_whole_stream(payload):
     """What the stream id proves is whole, whatever a stranger's parity gives back beside it."""
     identity, size = PACKETS[0].stream_id, PACKETS[0].size
-    swapped = layout.build_tile(HEADER, identity, replace(TILES[2], words=bytes(200)))
+    swapped = build_tile(HEADER, identity, replace(TILES[2], words=bytes(200)))
     payload = payload or layout.build_header(replace(HEADER, tile=256, metadata_packets=9))
     raw = [packet(Kind.HEADER, identity, 0, payload)]
     raw += [packet(Kind.METADATA, identity, n, b"") for n in range(9)]
@@ -285,7 +286,7 @@ def test_a_tile_by_parity_beside_a_strangers():
         tile = TILES[item.number]
         if item.number == 1:
             tile = replace(tile, words=tile.words[:-4] + b"else")
-        return packet(item.kind, item.stream_id, item.number, layout.build_tile(HEADER, item.stream_id, tile))
+        return packet(item.kind, item.stream_id, item.number, build_tile(HEADER, item.stream_id, tile))
 
     stream = read_restored(repacked(Kind.TILE, other))
     assert set(stream.restored) == {0}

@@ -14,6 +14,7 @@ from robuststream.container.packets import Kind, Metadata, Packet
 from robuststream.container.report import Rule
 from robuststream.container.scanner import scan
 from robuststream.container.stream import Stream
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import write_stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 from robuststream.transfers.reading import read_restored, read_stream, restore
@@ -258,7 +259,7 @@ def test_a_stream_cut_to_a_few_bytes_is_still_repaired():
     header = sample_header(6400, 6400, 32)
     identity = bytes(4)
     raw = packet(Kind.HEADER, identity, 0, layout.build_header(header))
-    raw += packet(Kind.TILE, identity, 0, layout.build_tile(header, identity, TILES[0]))
+    raw += packet(Kind.TILE, identity, 0, build_tile(header, identity, TILES[0]))
     restored = restore([raw])
     assert (restored.data, restored.whole) == (raw, False)
     assert "of 40002 packets" in restored.missing[0]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from robuststream.container import layout
 from robuststream.container.packets import Header, Kind, Metadata, Packet, Tile
 from robuststream.container.scanner import scan
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import HEADER_INTERVAL, write_stream
 from robuststream.transfers.reading import read_stream
 from tests.helpers import METADATA, packet, random_tiles, sample_header, sample_stream, varint
@@ -33,9 +34,7 @@ def test_whole_stream_equals_one_built_by_hand():
     first, second = random_tiles(header)
     head = layout.build_header(header)
     identity = layout.stream_id(head, [first, second])
-    bodies = [
-        packet(Kind.TILE, identity, tile.index, layout.build_tile(header, identity, tile)) for tile in (first, second)
-    ]
+    bodies = [packet(Kind.TILE, identity, tile.index, build_tile(header, identity, tile)) for tile in (first, second)]
     header_packet = packet(Kind.HEADER, identity, 0, head)
     distances = varint(0) + varint(len(bodies[0]) + len(header_packet))
     index = packet(Kind.INDEX, identity, 0, distances)

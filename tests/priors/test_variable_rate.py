@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import robuststream as rs
-from robuststream.container.layout import build_header, build_packet, build_tile
+from robuststream.container.layout import build_header, build_packet
 from robuststream.container.packets import Kind
+from robuststream.container.tiles import build_tile
 from robuststream.model.frozen import Model
 from robuststream.priors.quantiser import Gained, Uniform
 from robuststream.transfers.reading import read_stream

@@ -14,7 +14,7 @@ MUSTS = {
             "tests/container/test_layout.py::test_varint_too_large_or_cut_off_is_refused",
             # What holds it breaks the rules: a header, a tile, a packet header, an INDEX, METADATA.
             "tests/container/test_layout.py::test_header_that_breaks_the_rules_is_damage",
-            "tests/container/test_layout.py::test_tile_that_breaks_the_rules_is_none",
+            "tests/container/test_tiles.py::test_tile_that_breaks_the_rules_is_none",
             "tests/container/test_flood.py::test_numbers_and_lengths_at_their_limits",
             "tests/container/test_access.py::test_a_front_with_anything_wrong_is_none",
             "tests/container/test_reader.py::test_metadata_that_breaks_the_rules_is_told",
@@ -90,9 +90,9 @@ MUSTS = {
             "bad-tile-format",
             "bad-checkpoint",
             "bad-tile-number",
-            "tests/container/test_layout.py::test_tile_that_breaks_the_rules_is_none",
-            "tests/container/test_layout.py::test_tile_of_another_place_stream_or_model_is_none",
-            "tests/container/test_layout.py::test_a_tile_has_at_most_11_earlier_digests",
+            "tests/container/test_tiles.py::test_tile_that_breaks_the_rules_is_none",
+            "tests/container/test_tiles.py::test_tile_of_another_place_stream_or_model_is_none",
+            "tests/container/test_tiles.py::test_a_tile_has_at_most_11_earlier_digests",
         ],
         "**Salvage.**": [
             "tests/test_latents.py::test_a_digest_that_no_piece_of_y_proves_is_not_used",

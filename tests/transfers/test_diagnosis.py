@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 import robuststream as rs
 from robuststream import faults
-from robuststream.container.layout import GUARD, build_header, build_tile
+from robuststream.container.layout import GUARD, build_header
 from robuststream.container.packets import Kind as PacketKind
 from robuststream.container.packets import Metadata
 from robuststream.container.report import Outcome, Rule
 from robuststream.container.scanner import scan
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import write_stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 from robuststream.testing import damage, streams

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robuststream.container.layout import build_tile
 from robuststream.container.packets import Kind, Metadata, Mode, Tile
 from robuststream.container.stream import Stream
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import write_stream
 from robuststream.errors import RobustStreamError
 from robuststream.transfers.reading import read_stream

@@ -11,6 +11,7 @@ import torch
 from robuststream.container import layout, parity
 from robuststream.container.packets import Colour, Header, Kind, Metadata, Mode, Packet, Tile
 from robuststream.container.scanner import scan
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import assemble, write_stream
 from robuststream.latents import encode_all
 from robuststream.model.frozen import Model
@@ -120,7 +121,7 @@ def with_header(edit: Edit, *more: tuple[int, bytes]) -> bytes:
         return layout.build_packet(kind, identity, number, content)
 
     head = packet(Kind.HEADER, 0, payload)
-    bodies = [packet(Kind.TILE, tile.index, layout.build_tile(header, identity, tile)) for tile in tiles]
+    bodies = [packet(Kind.TILE, tile.index, build_tile(header, identity, tile)) for tile in tiles]
     raw = {(Kind.TILE, index): body for index, body in enumerate(bodies)}
     data = assemble({(Kind.HEADER, 0): head, **raw}, identity, 0)
     return data[: -len(head)] + b"".join(packet(kind, 0, content) for kind, content in more) + head
@@ -213,7 +214,7 @@ def misplaced() -> Iterator[Vector]:
         return Vector(f"bad-{name}", what, data, rules=rules)
 
     def tile(changed: Tile) -> bytes:
-        return layout.build_packet(Kind.TILE, identity, changed.index, layout.build_tile(header, identity, changed))
+        return layout.build_packet(Kind.TILE, identity, changed.index, build_tile(header, identity, changed))
 
     def edited(edit: Edit) -> bytes:
         """Tile 2, its payload edited, under right CRCs."""
