@@ -14,10 +14,11 @@ from robuststream.errors import StreamNotFound
 
 #: Smaller payloads take less memory as bytes than as a view of the file.
 VIEWED = 256
-#: Where no HEADER is intact, so many streams may be looked at, and so many damaged packets count for them.
+#: Where no HEADER is intact: how many streams are tried, and how many damaged packets are counted to find likely ones.
 LIKELY_STREAMS, VOTES = 4, 1 << 12
-#: So many packets before the first HEADER are kept (there is one in each 32 KiB, and a packet has 25 bytes), so many
-#: repeated ones and ids of other streams. What is more is counted: a hostile file has one in each 15 bytes.
+#: How many packets before the first HEADER are kept, how many repeated ones, and how many ids of other streams. An
+#: honest stream stays below: it has a HEADER in each 32 KiB, and a packet has 25 bytes. More are only counted, for a
+#: hostile file has one in each 15 bytes.
 KEPT = 1 << 12
 
 
@@ -107,9 +108,9 @@ class Foreign:
 class Collected:
     """One scan of a file.
 
-    The stream that is read is that of the first intact HEADER, or the one asked for: of that the packets are `found`,
-    of others only how many there are. Without an intact HEADER, `choose` says which it is; where more packets than are
-    kept came before, the file is scanned again.
+    The stream that is read is that of the first intact HEADER, or the one asked for. Its packets are in `found`;
+    those of other streams are counted only. Without an intact HEADER, `choose` says which stream it is; where more
+    packets came before than are kept, the file is scanned again.
 
     Attributes:
         data: the file.

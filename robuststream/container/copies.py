@@ -9,9 +9,10 @@ from robuststream.container.collect import Collected
 from robuststream.container.packets import Buffer, DamagedPacket, Key, Kind, Packet
 from robuststream.container.remains import Remains, Search
 
-#: A packet's place is looked for at so many positions.
+#: At how many positions of a file a packet is looked for.
 MAX_PLACES = 16
-#: In a file without a header a packet is believed to have this many bytes at least, on average: more are not kept.
+#: Where no header says how many tiles there are, a file is taken to have at most one for each 16 bytes: what claims a
+#: higher number is not kept.
 FEWEST_BYTES = 16
 
 

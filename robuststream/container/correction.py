@@ -1,7 +1,7 @@
 """Bit errors at no rate: which one or two flipped bits make a damaged packet whole (spec/format.md, section 10.1).
 
-A CRC is linear over GF(2). What a flipped bit changes in the syndrome (the stored CRC xor the computed one) hangs on
-its distance from the packet's end alone, so the syndrome says which bits they may be (syndromes.py).
+A CRC is linear over GF(2). What a flipped bit changes in the syndrome (the stored CRC xor the computed one) depends
+only on its distance from the packet's end, so the syndrome says which bits they may be (syndromes.py).
 
 CRC-32C's polynomial has the factor x + 1: the syndrome's parity is that of the number of flips, and one flip is never
 taken for two. Two bits have no second explanation by two in packets of up to 655 bytes (Hamming distance 6: Koopman,

@@ -44,7 +44,7 @@ def read_varint(data: Buffer, at: int) -> tuple[int, int] | None:
 
 
 def read_varints(data: Buffer, at: int, count: int) -> tuple[list[int], int]:
-    """So many varints from `at` on, fewer where one is broken, and where they end."""
+    """`count` varints from `at` on, fewer where one is broken, and where they end."""
     values: list[int] = []
     while len(values) < count and (read := read_varint(data, at)) is not None:
         values.append(read[0])
@@ -63,7 +63,7 @@ def build_varint(value: int) -> bytes:
 
 
 class VarIntClass(c.Construct):  # type: ignore[misc]
-    """The same as a part of larger structures."""
+    """The same varint as a field of `construct` structures."""
 
     def _parse(self, stream: Any, context: Any, path: str) -> int:
         at = c.stream_tell(stream, path)
@@ -113,7 +113,7 @@ def build_packet_header(kind: int, stream_id: bytes, number: int, length: int) -
 
 
 def packet_size(number: int, payload: int) -> int:
-    """Bytes of a packet with a payload of so many bytes."""
+    """Bytes of a whole packet with a payload of `payload` bytes."""
     return len(build_packet_header(0, bytes(4), number, payload)) + payload + PAYLOAD_CRC_BYTES
 
 
@@ -163,7 +163,7 @@ def payload_of(raw: Buffer) -> Buffer:
 
 # --- Section 5: HEADER ---------------------------------------------------------------------------------------------
 
-#: What PNG's signature is for: CRLF, ^Z, LF and CR, of which every text-mode transfer changes some in a way of its own.
+#: As in PNG's signature: CRLF, ^Z, LF and CR. Each kind of text-mode transfer changes these bytes in a way of its own.
 GUARD = b"\r\n\x1a\n\r"
 FIELD = c.Struct("tag" / VarInt, "value" / c.Prefixed(VarInt, c.GreedyBytes))
 HEADER = c.Struct(
@@ -299,7 +299,7 @@ INDEX = c.FocusedSeq("distances", "distances" / c.GreedyRange(VarInt), c.Termina
 
 
 class MetadataPart(NamedTuple):
-    """A part of a block: its type, its number among so many parts, and its bytes."""
+    """One part of a block: the block's type, which part it is and of how many, and its bytes."""
 
     type: int
     part: int

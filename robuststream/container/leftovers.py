@@ -12,8 +12,8 @@ from robuststream.container.packets import Candidate, DamagedPacket, Header, Kin
 from robuststream.container.remains import Remains
 from robuststream.container.tiles import parse_tile, salvage_tile
 
-#: Payloads of damaged tiles are looked at for a salvage up to so many times the file's size, together. Those of true
-#: packets do not overlap: they never are more than the file.
+#: To salvage tiles, payloads of at most this many times the file's size are looked at, all together. Those of true
+#: packets do not overlap, so they are never more than the file; forged ones may all claim the same bytes.
 SALVAGE = 2
 
 
@@ -66,7 +66,11 @@ def sort_out(
 
 
 def _candidates(data: bytes, header: Header, identity: bytes, remains: Remains) -> tuple[Candidate, ...]:
-    """Those that section 6 allows (a checkpoint holds); beside pairs, the tile as it stands, if it is another."""
+    """The explanations that section 6 allows, which means that a checkpoint holds.
+
+    Where two bits are put right, the tile as it stands is added, if it differs: should that decode as well, a decode
+    cannot tell them apart.
+    """
     candidates = []
     for item in remains.explanations:
         number, payload = item.packet.number, item.packet.payload

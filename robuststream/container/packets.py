@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-#: Bytes, or a view of some that stand elsewhere: a large file is not held twice.
+#: Bytes, or a view of bytes held elsewhere, so that a large file is not held twice.
 Buffer = bytes | memoryview
 
 MAJOR = 1
 MINOR = 0
 #: A decoder refuses more declared pixels unless told otherwise; about the limit where Pillow warns, tripled.
 MAX_PIXELS = 1 << 28
-#: A tile is decoded as a whole, so its side is limited: memory hangs on it.
+#: A tile is decoded as a whole, so the memory of a decode grows with its side: it is limited.
 MAX_TILE = 4096
 #: What an encoder takes unless told otherwise: a tile's side in pixels, and checkpoints inside y of each tile (6 bytes,
 #: for 2 dB in a tile that is hit, against one of 2 bytes).
@@ -101,7 +101,7 @@ class TileLayout:
 
 @dataclass(frozen=True)
 class Header(TileLayout):
-    """Everything a decoder must know beside the tiles.
+    """Everything a decoder must know but the tiles themselves.
 
     Attributes:
         width, height: of the picture, in pixels.
@@ -208,8 +208,8 @@ class Salvage:
 class Candidate:
     """A damaged tile as it would be with one or two bits put right: a guess that a decode may prove.
 
-    `flips` are the bits' positions in the file, 8 * byte + bit. Without any it is the tile as it stands, never to be
-    taken: where even that decodes, a decode proves no pair.
+    `flips` are the bits' positions in the file, 8 * byte + bit. A candidate without flips is the tile as it stands. It
+    is never taken, only compared: where that decodes as well, a decode does not prove the pair of bits.
     """
 
     tile: Tile

@@ -24,7 +24,7 @@ from robuststream.container.report import Outcome
 
 
 class HeaderSource(Enum):
-    """Where the header that counts is from, and whether that alone makes it the stream's own."""
+    """Where the header that counts is from, and whether this alone shows that it is the stream's own."""
 
     INTACT = "an intact HEADER packet"
     AGREED = "two HEADER packets with bits put right, which say the same"

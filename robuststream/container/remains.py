@@ -12,12 +12,12 @@ from robuststream.container.packets import DamagedPacket, Gap, Packet
 
 #: A packet with more explanations is left alone: each would be decoded.
 MAX_EXPLANATIONS = 16
-#: What a search may cost in vain, in bytes looked at: so much for each byte in a gap, and some more for small files.
+#: How many bytes a search may look at without a result: WORK for each byte in a gap, and SPARE more for small files.
 WORK, SPARE = 2, 1 << 18
-#: What a place costs where nothing is explained, as good as so many bytes by the time it takes, and by the memory: one
-#: that tells nothing new, and the first damaged packet of a kind and number.
+#: What a place without a result costs of that, by the time and memory it takes: one that tells nothing new, and the
+#: first damaged packet of a kind and number.
 PLACE, NAME = 1 << 11, 1 << 8
-#: So many places are looked at one by one; a file that has more is worth importing NumPy, which takes such blocks.
+#: This many places are looked at one by one. A file that has more is worth importing NumPy, which takes whole blocks.
 FEW_PLACES, BLOCK = 1 << 12, 1 << 16
 
 #: A packet begins with sync, kind and stream id; but for the kind these are known.
@@ -54,8 +54,8 @@ class Search:
 
     A packet is looked for where its sync or its stream id is whole, where a gap begins, and behind a packet that was
     explained; an explanation must lie inside its gap. The time is linear in the gaps' size, whatever the bytes say:
-    what is left when the budget is spent is not looked at. Packets that were explained cost nothing of it, for they do
-    not overlap.
+    what is left when the budget is spent is not looked at. Packets that were explained do not count, for they do not
+    overlap.
 
     Args:
         data: the file.
@@ -70,7 +70,7 @@ class Search:
         self._identity = identity
         self._wanted = wanted
         self._named: set[tuple[int, int]] = set()
-        #: Bytes the search may still look at in vain.
+        #: Bytes the search may still look at without a result.
         self.budget = SPARE + WORK * sum(gap.end - gap.start for gap in gaps)
 
     def run(self) -> Iterator[Remains]:
@@ -159,7 +159,7 @@ def near_places(data: bytes, start: int, end: int, identity: bytes) -> Iterator[
 
 
 def _find(data: bytes, pattern: bytes, before: int, start: int, end: int) -> int:
-    """The first place from `start` on that has `pattern` so many bytes behind it, before `end`; else len(data)."""
+    """The first place from `start` on that has `pattern` `before` bytes behind it, before `end`; else len(data)."""
     found = data.find(pattern, start + before, max(end, 0))
     return len(data) if found < 0 else found - before
 

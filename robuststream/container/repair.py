@@ -25,7 +25,8 @@ from robuststream.container.tiles import build_tile, parse_tile
 from robuststream.container.writer import assemble
 from robuststream.errors import DamagedStream, UnsupportedVersion
 
-#: Flipped bits may be explained in several ways: so many are held against the stream id, which has 32 bits.
+#: Damage may be explained by flipped bits in several ways. At most this many are tried: the stream id has 32 bits, so
+#: among many wrong ways one would hash to it by chance.
 MAX_TRIED = 64
 
 
@@ -37,7 +38,7 @@ class Restored:
         data: the stream, in canonical order where it is whole; else the best copy, with what is proven put in.
         whole: nothing is missing, and header and tiles hash to the stream id: `data` is what was written.
         missing: which packets are not there, in words, or have no place that is known.
-        needed: repair symbols that would have been needed beside those that arrived, over all blocks.
+        needed: how many more repair symbols it would have taken, over all blocks.
         restored: tiles that parity gave back.
         corrected: tiles whose flipped bits were put right.
         left_out: ids of other streams with a header that stand in the copies, and not in `data`.
@@ -141,7 +142,7 @@ class _Repair:
     Args:
         files, copies: as given, and what is left of damaged packets in them.
         merged: what is intact in any of them.
-        restoration: what parity gives back beside.
+        restoration: what parity gives back.
         payload: of the HEADER, proven or to be proven.
     """
 

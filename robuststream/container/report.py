@@ -39,7 +39,7 @@ class Rule(str, Enum):
     TRANSFER = "ROBS-TRANSFER"
 
 
-#: Found by decoding: the bytes are those that were written, and the decoder does not trust what they say.
+#: Found by decoding. The bytes are those that were written, but the decoder cannot follow them.
 DECODING_RULES = (Rule.DESYNC, Rule.ENTROPY)
 
 

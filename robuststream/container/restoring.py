@@ -18,9 +18,10 @@ from robuststream.container.writer import ORDER, arrange
 
 log = logging.getLogger(__name__)
 
-#: Damaged PARITY packets of a block whose sums are heard.
+#: From how many damaged PARITY packets of a block the source symbols' sums are taken.
 MAX_HEARD = 64
-#: Symbols taken out in turn, where one with the right CRC-16 must be wrong nevertheless.
+#: Where a block cannot be solved though enough symbols are there, one with the right CRC-16 must be wrong nevertheless.
+#: How many are left out in turn.
 MAX_SUSPECTS = 256
 
 
@@ -42,7 +43,7 @@ class Restoration:
         known: raw packets, those of the copies and, where they have none, those that were solved for.
         solved: which were solved for.
         header: the HEADER packet that parity is over, where that was solved for; a copy may have another.
-        needed: repair symbols that would have been needed beside those that arrived, over all blocks.
+        needed: how many more repair symbols it would have taken, over all blocks.
     """
 
     def __init__(self, identity: bytes, copies: Sequence[Copy]) -> None:

@@ -14,14 +14,14 @@ from robuststream.container.parity import Block
 #: For each copy, where each packet may begin; for each source symbol of a block, its CRC-16, or what that may be.
 Places = Sequence[Mapping[Key, Sequence[int]]]
 Sums = Sequence[Collection[int]]
-#: Where packets may begin, a symbol is looked for in so many combinations.
+#: A symbol that lies in several packets is looked for with all combinations of their possible places, up to this many.
 MAX_COMBINATIONS = 64
-#: Between two insertions or deletions, symbols are looked for so many bytes beside their place.
+#: Behind inserted or deleted bytes symbols are not in their place: up to this many bytes to either side they are found.
 MAX_SHIFT = 1024
 SHIFTS = sorted(range(-MAX_SHIFT, MAX_SHIFT + 1), key=abs)
-#: What a restoration may cost, whatever descriptions say: symbols and PARITY packets that the blocks have; bytes that
-#: are looked at in places where they may stand; steps beside those, of up to STEP bytes of a symbol; and bytes solved
-#: for with a symbol left out. So many for each 256 bytes of the copies, and some more for small ones.
+#: What a restoration may cost, whatever descriptions say, for each 256 bytes of the copies, and how much more for small
+#: ones: symbols and PARITY packets of all blocks; bytes looked at where symbols may stand; steps beside those places,
+#: each of up to STEP bytes of a symbol; and bytes solved for with a symbol left out.
 SYMBOLS, SPARE_SYMBOLS = 1, 1 << 13
 LOOKED, SPARE_LOOKED = 1 << 14, 1 << 26
 STEPS, SPARE_STEPS, STEP = 16, 1 << 18, 1 << 10
@@ -96,7 +96,8 @@ class SymbolSearch:
                     yield copy.data[place + begin : place + end]
 
     def beside(self, source: Mapping[int, bytes], together: int) -> dict[int, bytes]:
-        """Symbols in packets that bytes were put into or cut out of: so many in a row, equally far from their place."""
+        """Symbols in packets that bytes were put into or cut out of: `together` in a row, equally far from their
+        places."""
         block = self._block
         found: dict[int, bytes] = {}
         if self._effort.steps < 0:

@@ -75,8 +75,8 @@ def arrange(sizes: Mapping[Key, int]) -> list[Key]:
 
     HEADER stands first, behind one third and two thirds of the tiles, last, and wherever more than 32 KiB would pass
     without one. So of three tiles and more two copies are far from either end: where both ends are gone, and some bytes
-    beside, one is left. The INDEX is not counted: what it says hangs on where the copies stand, and they must not hang
-    on its size.
+    beside, one is left. The INDEX is not counted: what it says depends on where the copies stand, so they must not
+    depend on its size.
     The reader calls this as well, to see whether a file is whole.
 
     Args:

@@ -19,8 +19,8 @@ from robuststream.container.tiles import MAX_TILE_FIELDS, WORD, checkpoint_crc, 
 from robuststream.errors import DamagedStream, UnsupportedVersion
 from robuststream.transfers.insertions import Change, cost, explain
 
-#: Sets of changes that may be looked at: some for each byte of the file, and more for small files. There go 5 million
-#: and more to a second.
+#: How many sets of changes may be looked at: WORK for each byte of the file, and SPARE more for small files. A second is
+#: enough for 5 million.
 WORK, SPARE = 8, 1 << 22
 #: Bytes that may be missing, or changed, in a packet header.
 MAX_IN_HEAD = 3
@@ -28,9 +28,10 @@ MAX_IN_HEAD = 3
 TRY, TRY_FIELDS = 1 << 5, 1 << 9
 #: Sync and kind have no line end.
 FIRST = len(SYNC) + 1
-#: Without any whole packet header the stream id is asked of so many.
+#: Where no packet header is whole, the stream id is guessed from this many.
 ASKED = 64
-#: The same in what stands before a TILE's words, and up to its seam; that is so many bytes, and more for sums.
+#: Bytes that may be missing, or changed, before a TILE's words and up to its seam; and how many bytes there are before
+#: the words: MIN_TILE_FIELDS, and SUM_BYTES for each sum.
 MAX_IN_FRONT = 3
 MIN_TILE_FIELDS, SUM_BYTES = 10, 2
 #: Bytes behind the last packet that a transfer may have added: an end of line.
@@ -128,7 +129,7 @@ class _Rebuilder:
             yield from self._heads(at, changes)
 
     def _heads(self, at: int, changes: int) -> Iterator[_Place]:
-        """Packet headers at `at` of so many changes whose CRC-16 holds."""
+        """Packet headers at `at` whose CRC-16 holds with this many changes."""
         window = self._data[at : at + MAX_PACKET_HEADER]
         gaps = [place for place in self._change.gaps(window) if FIRST <= place < MAX_PACKET_HEADER]
         flips = [place for place in self._change.flips(window) if place >= FIRST]

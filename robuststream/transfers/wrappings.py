@@ -1,7 +1,7 @@
 """Undoes what is done to whole files on their way: written as text, compressed, put into a mail, bytes swapped.
 
 Each function takes the first bytes of a file, or all of them, and gives what was wrapped, or None where it is not
-wrapped so. What comes out is limited by what goes in: a stream hardly compresses, so what swells is none.
+wrapped in that way. A stream hardly compresses, so nothing that swells far beyond its size is one: it is not unpacked.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from robuststream.container.packets import Kind
 
 #: How every stream begins.
 START = SYNC + bytes((Kind.HEADER,))
-#: No more comes out than so many times what goes in, and so much more.
+#: At most SWELL times the bytes that go in come out, and SPARE more.
 SWELL, SPARE = 4, 1 << 20
-#: Fed to a decompressor at a time; of one that says in its first bytes how much memory it wants, the most.
+#: Bytes fed to a decompressor at a time, and the memory that an xz file may ask for.
 PIECE, LZMA_MEMORY = 1 << 16, 1 << 27
 #: Parts of a compressed file, each with a beginning of its own.
 MAX_PARTS = 1 << 10
-#: Where text begins, so many bytes of it must be.
+#: How many bytes behind the beginning must be text as well.
 TEXT = 32
 
 BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -90,7 +90,8 @@ _BASE64_LETTERS = bytes(byte for byte in range(128) if chr(byte).isalnum()) + b"
 _BASE64 = re.compile(rb"(?:^|[\s,;:\"'>])(?=t1JTS)", re.ASCII)
 #: The end of what is base64: padding, a line of hyphens in a mail, a quotation mark or an element's end around it.
 _BASE64_END = re.compile(rb"[=\"'<>]|[\r\n]--")
-#: The letters for URLs as the others; one that is none keeps its place, so that damage stays where it is.
+#: The two letters that URLs have instead become the usual ones. What is no letter becomes an A, so that all behind it
+#: keeps its place.
 _BASE64_PLAIN = bytes(
     b"+/"[b"-_".index(byte)] if byte in b"-_" else byte if byte in _BASE64_LETTERS else 65 for byte in range(256)
 )
