@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any
 
 import construct as c
 
@@ -92,7 +91,7 @@ def read_tiles(front: Front, read: Read, wanted: Iterable[int]) -> Stream | None
     return replace(stream, report=report)
 
 
-def _packet(read: Read, start: int) -> tuple[Any, bytes] | None:
+def _packet(read: Read, start: int) -> tuple[layout.PacketFields, bytes] | None:
     """Fields and bytes of the packet that begins at `start`; its CRC-32C is left to the reader."""
     head = layout.parse_packet_header(read(start, layout.MAX_PACKET_HEADER))
     if head is None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _Step = Generator[Event, None, bool]
 
 #: Work without a result is counted in bytes summed into a CRC-32C. A false or damaged header costs HEADER_COST (about
-#: what it takes to parse one) and its payload; each byte of progress pays for PACE; where more than PATIENCE is owed, the
-#: rest of the file is a flood.
+#: what it takes to parse one) and its payload; each byte of progress pays for PACE; where more than PATIENCE is owed,
+#: the rest of the file is a flood.
 HEADER_COST = 1 << 16
 PACE = 8
 PATIENCE = 1 << 26

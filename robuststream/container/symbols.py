@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice, product
 
 from robuststream.checksum import crc16
@@ -38,10 +39,11 @@ class Effort:
         self.solved = SPARE_SOLVED + SOLVED * size // 256
 
 
+@dataclass(frozen=True)
 class SymbolSearch:
     """Looks for the source symbols of one block.
 
-    Args:
+    Attributes:
         block: whose.
         copies: of the stream.
         places: where packets may begin in each copy.
@@ -50,81 +52,72 @@ class SymbolSearch:
         effort: what the search may cost; what it does is taken off.
     """
 
-    def __init__(
-        self,
-        block: Block,
-        copies: Sequence[Copy],
-        places: Places,
-        sums: Sums,
-        known: Mapping[Key, Buffer],
-        effort: Effort,
-    ) -> None:
-        self._block = block
-        self._copies = copies
-        self._places = places
-        self._sums = sums
-        self._known = known
-        self._effort = effort
+    block: Block
+    copies: Sequence[Copy]
+    places: Places
+    sums: Sums
+    known: Mapping[Key, Buffer]
+    effort: Effort
 
     def in_place(self) -> dict[int, bytes]:
         """The symbols, by index, that are in known packets or stand where they must be."""
-        block = self._block
+        block = self.block
         found = {}
         for index in range(block.symbols):
             begin, end = index * block.symbol, min((index + 1) * block.symbol, block.length)
             pieces = list(_pieces(block, begin, end))
-            known = all(block.key(ordinal) in self._known for ordinal, _, _ in pieces)
+            known = all(block.key(ordinal) in self.known for ordinal, _, _ in pieces)
             options = [list(self._candidates(*piece)) for piece in pieces]
             for parts in islice(product(*options), MAX_COMBINATIONS):
-                self._effort.looked -= 0 if known else block.symbol
+                self.effort.looked -= 0 if known else block.symbol
                 symbol = b"".join(parts).ljust(block.symbol, b"\0")
-                if known or crc16(symbol) in self._sums[index]:
+                if known or crc16(symbol) in self.sums[index]:
                     found[index] = symbol
                     break
         return found
 
     def _candidates(self, ordinal: int, begin: int, end: int) -> Iterator[Buffer]:
         """What bytes [begin, end) of a packet may be."""
-        key = self._block.key(ordinal)
-        if key in self._known:
-            yield self._known[key][begin:end]
+        key = self.block.key(ordinal)
+        if key in self.known:
+            yield self.known[key][begin:end]
             return
-        for copy, where in zip(self._copies, self._places, strict=True):
+        for copy, where in zip(self.copies, self.places, strict=True):
             for place in where[key]:
-                if place + begin >= 0 and place + end <= len(copy.data) and self._effort.looked > 0:
-                    self._effort.looked -= end - begin
+                if place + begin >= 0 and place + end <= len(copy.data) and self.effort.looked > 0:
+                    self.effort.looked -= end - begin
                     yield copy.data[place + begin : place + end]
 
     def beside(self, source: Mapping[int, bytes], together: int) -> dict[int, bytes]:
         """Symbols in packets that bytes were put into or cut out of: `together` in a row, equally far from their
         places."""
-        block = self._block
+        block = self.block
         found: dict[int, bytes] = {}
-        if self._effort.steps < 0:
+        if self.effort.steps < 0:
             return found
         for key, start, end in block.spans():
-            if key in self._known:
+            if key in self.known:
                 continue
             inside = range(-(-start // block.symbol), end // block.symbol)
             missing = [index for index in inside if index not in source]
-            for copy, where in zip(self._copies, self._places, strict=True):
+            for copy, where in zip(self.copies, self.places, strict=True):
                 for place in where[key][:2]:
                     for shift in SHIFTS:
-                        if self._effort.steps < 0:
+                        if self.effort.steps < 0:
                             return found
                         found |= self._run(copy.data, place - start + shift, missing, together)
         return found
 
     def _run(self, data: bytes, offset: int, missing: Sequence[int], together: int) -> dict[int, bytes]:
         """Of the missing symbols those at `offset` from their place in the block, with a neighbour or alone."""
-        size = self._block.symbol
+        size = self.block.symbol
         right = {}
         # A description may have any number of symbols: only those inside the copy take a step.
         first, behind = bisect_left(missing, -(offset // size)), bisect_right(missing, (len(data) - offset) // size - 1)
-        self._effort.steps -= 1 + max(0, behind - first) * -(-size // STEP)
+        self.effort.steps -= 1 + max(0, behind - first) * -(-size // STEP)
         for index in missing[first:behind]:
             symbol = data[offset + index * size : offset + (index + 1) * size]
-            if crc16(symbol) in self._sums[index]:
+            if crc16(symbol) in self.sums[index]:
                 right[index] = symbol
         if together == 1:
             return right

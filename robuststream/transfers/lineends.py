@@ -19,8 +19,8 @@ from robuststream.container.tiles import MAX_TILE_FIELDS, WORD, checkpoint_crc, 
 from robuststream.errors import DamagedStream, UnsupportedVersion
 from robuststream.transfers.insertions import Change, cost, explain
 
-#: How many sets of changes may be looked at: WORK for each byte of the file, and SPARE more for small files. A second is
-#: enough for 5 million.
+#: How many sets of changes may be looked at: WORK for each byte of the file, and SPARE more for small files. A second
+#: is enough for 5 million.
 WORK, SPARE = 8, 1 << 22
 #: Bytes that may be missing, or changed, in a packet header.
 MAX_IN_HEAD = 3
