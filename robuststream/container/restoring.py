@@ -62,12 +62,10 @@ class Restoration:
         """Add to what is known what parity gives back. Raises ImportError where the package for it is needed."""
         payloads = self._parity_payloads()
         blocks = self._blocks(payloads)
-        if not any(key not in self.known for block in blocks for key, _, _ in block.spans()):
-            return
-        places = self._places(blocks)
-        for block in blocks:
-            if any(key not in self.known for key, _, _ in block.spans()):
-                self._solve(block, payloads, places)
+        wanting = [block for block in blocks if any(key not in self.known for key, _, _ in block.spans())]
+        places = self._places(blocks) if wanting else []
+        for block in wanting:
+            self._solve(block, payloads, places)
 
     def _parity_payloads(self) -> dict[int, list[tuple[Buffer, bool]]]:
         """Payloads of PARITY packets by number, the intact ones first, and whether they are intact."""

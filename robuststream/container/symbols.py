@@ -93,8 +93,6 @@ class SymbolSearch:
         places."""
         block = self.block
         found: dict[int, bytes] = {}
-        if self.effort.steps < 0:
-            return found
         for key, start, end in block.spans():
             if key in self.known:
                 continue

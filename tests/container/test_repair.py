@@ -19,6 +19,7 @@ from robuststream.container.scanner import scan
 from robuststream.container.symbols import MAX_SHIFT, Effort, SymbolSearch
 from robuststream.container.tiles import build_tile
 from robuststream.container.writer import write_stream
+from robuststream.faults import drop_tiles
 from robuststream.transfers.reading import read_restored, read_stream, restore
 from tests.helpers import memory_below, packet, random_tiles, sample_header, sample_stream
 
@@ -320,6 +321,17 @@ def test_a_packet_solved_for_must_be_what_its_ordinal_says(kind, identity, numbe
     there = raw[:place] + raw[place + 1 :]
     there += [data for _, data in parity.parity_packets(blocks, raw, tile.stream_id)]
     assert restore([b"".join(there)]).restored == ((2,) if taken else ())
+
+
+def test_with_nothing_left_to_spend_nothing_is_restored(monkeypatch):
+    """Neither what PARITY packets hold nor what stands in damaged places is looked at."""
+    hurt = drop_tiles(DATA, tiles=[2])
+    assert restore([hurt]).restored == (2,)
+    monkeypatch.setattr(symbols, "LOOKED", 0)
+    monkeypatch.setattr(symbols, "SPARE_LOOKED", 0)
+    restored = restore([hurt])
+    assert (restored.data, restored.restored) == (hurt, ())
+    assert restored.needed > 0
 
 
 def test_only_symbols_inside_a_copy_are_looked_for():
