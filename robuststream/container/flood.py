@@ -143,8 +143,8 @@ def _varint(data, at):  # type: ignore[no-untyped-def]
 
 # --- CRC-16 ---------------------------------------------------------------------------------------------------------
 
-#: Bytes of what it covers: kind, stream id, number (1 to 5) and length (1 to 5).
-_SHORTEST, _LONGEST = 7, 15
+#: The most bytes that it covers: kind, stream id, number (5) and length (5).
+_LONGEST = 15
 
 
 def _field_table() -> _Words:
