@@ -33,12 +33,13 @@ def bit_of(syndrome: int, bits: int) -> int | None:
     factorization, and genera", 1971: baby steps, giant steps).
     """
     _, order, rising, _ = _powers()
+    a, b, c, d = _divided()
     for begin in range(0, bits, MAX_PAIR_BITS):
         place = np.searchsorted(rising, np.uint32(syndrome))
         if place < len(rising) and rising[place] == syndrome:
             distance = begin + int(order[place])
             return distance if distance < bits else None
-        syndrome = crc32c_shift(syndrome, BACK)
+        syndrome = a[syndrome & 255] ^ b[syndrome >> 8 & 255] ^ c[syndrome >> 16 & 255] ^ d[syndrome >> 24]
     return None
 
 
@@ -71,3 +72,9 @@ def _powers() -> tuple[_Words, _Places, _Words, list[tuple[int, _Flags]]]:
         there[values >> np.uint32(shift) & np.uint32((1 << FILTER_BITS) - 1)] = True
         filters.append((shift, there))
     return values, order, values[order], filters
+
+
+@cache
+def _divided() -> list[list[int]]:
+    """By byte, what a syndrome is, divided by x^MAX_PAIR_BITS."""
+    return [[crc32c_shift(value << place, BACK) for value in range(256)] for place in (0, 8, 16, 24)]
