@@ -75,7 +75,7 @@ def _check_size(lender: Stream, found: Found) -> None:
 
 
 def _payloads(lender: Stream, found: Found) -> list[bytes]:
-    """What the lost payload may have been, the likeliest first: the same but for what pictures of a series differ in.
+    """What the lost payload may have been, the likeliest first: the lender's, but for what differs within a series.
 
     That is how many METADATA packets there are, and whether there is parity. The packets found speak for themselves.
     """
@@ -90,7 +90,7 @@ def _payloads(lender: Stream, found: Found) -> list[bytes]:
 
 
 def _with(payload: bytes, tag: int, number: int) -> bytes:
-    """A HEADER payload with one field changed, which is left out where it is 0; also what this release skips stays."""
+    """A HEADER payload with one field changed (left out where it is 0). Fields this release does not know stay."""
     parsed = layout.HEADER.parse(payload)
     fields = {field.tag: field.value for field in parsed.fields}
     fields.pop(tag, None)

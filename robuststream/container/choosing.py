@@ -96,7 +96,7 @@ def refuse_unknown(found: Found) -> None:
 
 
 def corrected_headers(collected: Collected, identity: bytes) -> list[Corrected]:
-    """HEADER packets of a stream that nothing but one set of flipped bits explains, those of fewest flips first."""
+    """Damaged HEADER packets of a stream that are explained in one way only, put right; those of fewest flips first."""
     copies: list[Corrected] = []
     search = Search(collected.data, collected.gaps, identity, lambda kind, number: kind == Kind.HEADER)
     for remains in search.run():

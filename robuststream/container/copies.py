@@ -82,7 +82,7 @@ class Copy:
 
 
 def remains_of(collected: Collected, tiles: int | None = None) -> Iterator[Remains]:
-    """What is left of the stream's packets where none intact stands for them, in file order.
+    """What is left of the stream's damaged packets, but for tiles that are intact elsewhere, in file order.
 
     Args:
         tiles: how many there are; None where no header says it.

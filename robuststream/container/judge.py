@@ -58,7 +58,11 @@ class Judge:
     _named: list[tuple[int, int]] = field(default_factory=list)
 
     def report(self, proof: Proof, unproven: Collection[int]) -> StreamReport:
-        """All findings, and a state for each tile; `unproven` are what the proof says of the tiles that stand here."""
+        """All findings, and a state for each tile.
+
+        Args:
+            unproven: `proof.unproven` of the intact tiles.
+        """
         self._check_header()
         self._check_tiles()
         self._tell_damage()
@@ -118,7 +122,7 @@ class Judge:
                 self._add_damaged(Rule.PACKET_CRC, f"a damaged {kind_name(kind)} packet", damaged)
 
     def _check_gaps(self) -> None:
-        """Bytes in no intact packet, less those that a damaged packet's own finding names already."""
+        """Bytes in no intact packet, but for those of damaged packets that have a finding of their own."""
         for start, end in without(((gap.start, gap.end) for gap in self.collected.gaps), self._named):
             self._findings.add(Rule.GAP, "bytes of no intact packet", start, end)
 
@@ -153,7 +157,7 @@ class Judge:
         self._findings.left_out += self.collected.found.repeated_more
 
     def _check_identity(self, proof: Proof, unproven: Collection[int]) -> None:
-        """With all tiles at hand the stream id shows whether header and tiles belong together."""
+        """Where all tiles are there, the stream id shows whether header and tiles belong together."""
         whole = len(self.tiles) == self.header.tiles
         if whole and proof.source is not HeaderSource.BORROWED and unproven:
             what = "header and tiles hash to another stream id: not all belong together"
@@ -245,7 +249,7 @@ class Judge:
 
 
 def without(stretches: Iterable[tuple[int, int]], named: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """What is left of stretches of a file, in its order, without those that are `named`."""
+    """The stretches [start, end) of a file, in its order, with the stretches `named` cut out of them."""
     taken = sorted(named)
     left = []
     behind = 0  # where the named ones end that are passed
@@ -264,7 +268,7 @@ def without(stretches: Iterable[tuple[int, int]], named: Iterable[tuple[int, int
 
 
 def absent(wanted: Iterable[range], there: Iterable[int]) -> tuple[int, int]:
-    """How many numbers of the ranges are not there, and how many they have; a number of several ranges counts once."""
+    """How many numbers of the ranges `wanted` are not `there`, and how many the ranges have; each counts once."""
     numbers = sorted(there)
     missing = count = behind = 0
     for run in sorted(wanted, key=lambda run: run.start):
@@ -276,7 +280,7 @@ def absent(wanted: Iterable[range], there: Iterable[int]) -> tuple[int, int]:
 
 
 def kept(salvage: Salvage | None, header: Header) -> str:
-    """What a finding says of what is left of a tile."""
+    """The part of a finding that says what is left of a damaged tile."""
     if salvage is None:
         return ""
     parts = ["its z"] if salvage.z_words is not None else []
@@ -286,7 +290,7 @@ def kept(salvage: Salvage | None, header: Header) -> str:
 
 
 def guess(candidates: Sequence[Candidate]) -> str:
-    """What a finding says of flipped bits that would explain a tile's damage."""
+    """The part of a finding that says which flipped bits would explain a tile's damage."""
     ways = [describe(candidate.flips) for candidate in candidates if candidate.flips]
     if len(ways) > 1:
         return f"; {len(ways)} pairs of bits would each explain it"

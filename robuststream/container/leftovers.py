@@ -40,7 +40,7 @@ def sort_out(
     remains: Iterable[Remains],
     headers: Sequence[Corrected] = (),
 ) -> Leftovers:
-    """Sort what is left; packets that are taken are put among those found, where no intact one stands.
+    """Sort what is left by its use. Packets that are taken are added to `found`, where it has none of that name.
 
     Args:
         headers: HEADER packets that were put right before.
@@ -88,7 +88,7 @@ def _candidates(data: bytes, header: Header, identity: bytes, remains: Remains) 
 def salvage(
     data: bytes, header: Header, identity: bytes, left: Leftovers, whole: Collection[int]
 ) -> dict[int, Salvage]:
-    """The beginnings of damaged tiles that their checkpoints prove, but of those that are `whole`."""
+    """What checkpoints prove of damaged tiles: their beginnings. Not of those that are `whole` elsewhere."""
     salvaged = {}
     budget = SALVAGE * len(data)
     for (kind, number), damaged in left.damaged.items():

@@ -16,7 +16,7 @@ Edit = tuple[int, int, Buffer]
 
 
 def patched(files: Sequence[Collected], copies: Sequence[Copy], known: Mapping[Key, Buffer]) -> bytes:
-    """The copy of most intact packets, with what it lacks.
+    """The copy that has most intact packets, with what it lacks put in.
 
     Args:
         files, copies: of one stream.
@@ -56,7 +56,7 @@ def _borders(file: Collected, copy: Copy) -> list[int]:
 
 
 def best_of(files: Sequence[Collected]) -> int:
-    """Which copy has most intact packets."""
+    """The number of the copy that has most intact packets."""
     return max(range(len(files)), key=lambda number: len(files[number].found.order))
 
 

@@ -44,13 +44,14 @@ class Remains:
 
     @property
     def single(self) -> Packet | None:
-        """The packet, where nothing but one flipped bit explains it: as good as proven by its CRCs."""
+        """The packet, where one flipped bit alone explains it: that is seldom wrong, so its CRCs count as a proof."""
         alone = len(self.explanations) == 1 and len(self.explanations[0].flips) == 1
         return self.explanations[0].packet if alone else None
 
 
 class Search:
-    """Looks for what is left of one stream's packets: each that is explained, and else the first of a name.
+    """Looks for what is left of one stream's packets: all that are explained, and of others the first of each kind and
+    number.
 
     A packet is looked for where its sync or its stream id is whole, where a gap begins, and behind a packet that was
     explained; an explanation must lie inside its gap. The time is linear in the gaps' size, whatever the bytes say:
@@ -143,7 +144,8 @@ def _damaged(at: int, head: Head) -> DamagedPacket:
 
 
 def near_places(data: bytes, start: int, end: int, identity: bytes) -> Iterator[int]:
-    """Where a packet's sync and stream id, one of them whole, are within MAX_FLIPS in data[start:end]; rising."""
+    """Places in data[start:end], rising, where a packet may begin: sync or stream id is whole, and no more than
+    MAX_FLIPS bits of the two are wrong."""
     sync_end = end - (KNOWN - len(SYNC))
     sync, whole = _find(data, SYNC, 0, start, sync_end), _find(data, identity, BEFORE_IDENTITY, start, end)
     for _ in range(FEW_PLACES):

@@ -102,7 +102,7 @@ def put_together(files: Sequence[Collected], lender: Stream | None = None) -> Re
 
 
 def _of_one_stream(files: Sequence[Collected]) -> tuple[list[Collected], bytes]:
-    """The files with the packets of one stream chosen in all of them: that of the first HEADER, else the likeliest."""
+    """The files, each collected for the same stream: that of the first HEADER, else the likeliest."""
     identity = next((file.identity for file in files if file.identity is not None), None)
     if identity is None:
         ids = likely(*files)
@@ -137,7 +137,7 @@ def _merged(files: Sequence[Collected]) -> Found:
 
 
 class _Repair:
-    """Puts a stream together by one header.
+    """Puts a stream together, given its header.
 
     Args:
         files, copies: as given, and what is left of damaged packets in them.
@@ -226,7 +226,7 @@ class _Repair:
         return tuple(identity.hex() for identity in others if identity not in {self._identity, *kept})
 
     def _missing(self) -> tuple[str, ...]:
-        """All but INDEX and PARITY, which follow from the others."""
+        """The packets that are missing, in words. INDEX and PARITY are not asked for: they follow from the others."""
         header = self._header
         count = header.tiles + header.metadata_packets + 2
         # No more are listed than there are bytes.

@@ -26,7 +26,7 @@ MAX_SUSPECTS = 256
 
 
 def restored(copy: Copy, identity: bytes) -> Restoration | None:
-    """What parity gives back of one file; None without the package for it, which is said."""
+    """What parity gives back of one file; None, with a warning, where the package for it is missing."""
     restoration = Restoration(identity, [copy])
     try:
         restoration.solve()
@@ -79,7 +79,7 @@ class Restoration:
         return found
 
     def _blocks(self, payloads: dict[int, list[tuple[Buffer, bool]]]) -> list[Block]:
-        """As PARITY packets describe them, damaged ones too; the first description of a block counts."""
+        """The blocks that PARITY packets, damaged ones too, describe; of each block the first description counts."""
         blocks: dict[int, Block] = {}
         block = None
         for payload in (payload for versions in payloads.values() for payload, _ in versions):
@@ -148,7 +148,8 @@ class Restoration:
     def _payloads_in_place(
         self, block: Block, payloads: dict[int, list[tuple[Buffer, bool]]], places: Places
     ) -> Iterator[tuple[int, Buffer, bool]]:
-        """Number and payload of the block's PARITY packets, and whether they are intact; lost ones by their places."""
+        """Number and payload of the block's PARITY packets, and whether they are intact. Of lost ones: what stands in
+        their places."""
         for number, size in parity.payload_sizes(block):
             listed = payloads.get(number, ())
             yield from ((number, *item) for item in listed)
@@ -175,7 +176,7 @@ class Restoration:
         return None
 
     def _checked(self, block: Block, data: bytes | None) -> dict[Key, bytes] | None:
-        """The packets of a block, if every one's CRCs hold, and its kind, stream id and number are right."""
+        """The packets of a block, if the CRCs of all hold, and their kinds, stream ids and numbers are right."""
         if data is None:
             return None
         packets = {}

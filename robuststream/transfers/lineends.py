@@ -62,7 +62,7 @@ class _Job:
 
 
 def rebuild(data: bytes, change: Change, guard: bytes) -> bytes:
-    """The stream with the packets put right that can be; the others, and what lies between, as they came.
+    """The stream with all packets put right that can be. Others, and what lies between, stay as they came.
 
     Args:
         data: the file.
@@ -162,7 +162,7 @@ class _Rebuilder:
                 yield _Job(place, body, end, length - len(body), work)
 
     def _body(self, job: _Job) -> bytes | None:
-        """Payload and CRC-32C as they were, where one solution alone is allowed by the format."""
+        """Payload and CRC-32C as they were, where the format allows exactly one of the solutions."""
         key = job.place.head, job.body
         if key not in self._solved and self._work >= job.cost:
             self._work -= job.cost

@@ -102,7 +102,7 @@ _UU = re.compile(rb"^begin [0-7]{3,4} [^\n]*\n", re.MULTILINE)
 
 
 def _is_text(data: bytes, start: int) -> bool:
-    """Whether it is ASCII up to what begins at `start`, and there. Bytes that are none may stand behind, by damage."""
+    """Whether `data` is ASCII up to `start` and some bytes on. Damage may have put other bytes behind."""
     return start >= 0 and data[: start + TEXT].isascii()
 
 
@@ -120,7 +120,7 @@ def base64(data: bytes) -> bytes | None:
 
 
 def hexadecimal(data: bytes) -> bytes | None:
-    """Pairs of digits, whatever parts them; or the dump of xxd or hexdump -C."""
+    """Pairs of digits, with spaces, commas or the like between them; or the dump of xxd or hexdump -C."""
     for form in (_XXD, _HEXDUMP):
         if form.match(data):
             return bytes.fromhex(b" ".join(form.findall(data)).decode())
@@ -179,7 +179,7 @@ def unxz(data: bytes) -> bytes | None:
 
 
 def _unpack(data: bytes, magic: bytes, make: Callable[[], Any]) -> bytes | None:
-    """As far as it can be had; None where nothing can, or too much."""
+    """What can be unpacked; None where that is nothing, or too much."""
     most = SPARE + SWELL * len(data)
     out, at = bytearray(), 0
     for _ in range(MAX_PARTS):
@@ -199,7 +199,7 @@ def _unpack(data: bytes, magic: bytes, make: Callable[[], Any]) -> bytes | None:
 
 
 def unzip(data: bytes) -> bytes | None:
-    """The only file in a ZIP archive. (Only all of it has a directory, which stands at its end.)"""
+    """The only file in a ZIP archive. It takes the whole archive, for its directory stands at the end."""
     if not data.startswith(b"PK\3\4"):
         return None
     most = SPARE + SWELL * len(data)
@@ -220,7 +220,7 @@ def unzip(data: bytes) -> bytes | None:
 
 
 def swapped(data: bytes, size: int) -> bytes | None:
-    """With the bytes of each word of `size` turned round; what is no whole word stays."""
+    """With the bytes of each word of `size` bytes in reverse order; a rest at the end stays."""
     out = bytearray(data)
     whole = len(data) // size * size
     for place in range(size):
