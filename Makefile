@@ -20,7 +20,7 @@ lint: $(VENV)/installed-dev
 
 # Every line and branch of what reads untrusted bytes. The tests run the compiled kernels as plain Python, too.
 coverage: $(VENV)/installed-dev
-	$(BIN)/coverage run -m pytest tests/container tests/entropy
+	$(BIN)/coverage run -m pytest tests/container tests/entropy tests/transfers
 	$(BIN)/coverage report
 
 # The compiler of spec/robuststream.ksy, for its test, which is skipped without it.

@@ -79,8 +79,8 @@ def inspect(data: Source, *, stream: int = 0) -> StreamReport:
         StreamNotFound: there are not so many streams.
     """
     from robuststream.coding.arguments import whole_number
-    from robuststream.container.reader import read_stream
     from robuststream.files.sources import read_source
+    from robuststream.transfers.reading import read_stream
 
     return read_stream(read_source(data), number=whole_number("stream", stream)).report
 
@@ -91,10 +91,10 @@ def read_streams(data: Source) -> Iterator[StreamReport]:
     The first is what every function takes when it is not told otherwise, the others are `stream=1` and so on. Each is
     read when it is asked for. Arguments and errors as for `inspect`.
     """
-    from robuststream.container import reader
     from robuststream.files.sources import read_source
+    from robuststream.transfers import reading
 
-    return (stream.report for stream in reader.read_streams(read_source(data)))
+    return (stream.report for stream in reading.read_streams(read_source(data)))
 
 
 def __getattr__(name: str) -> Any:

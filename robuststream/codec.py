@@ -18,7 +18,7 @@ from robuststream.coding.opening import open_stream, read_lender
 from robuststream.coding.refusals import damage, refuse_empty, refuse_nothing
 from robuststream.coding.settings import DEFAULT_MODE, DEFAULT_PARITY, Settings
 from robuststream.container.packets import DEFAULT_CHECKPOINTS, DEFAULT_TILE, MAX_PIXELS, Header, Metadata, Mode, Tile
-from robuststream.container.repair import Restored, restore
+from robuststream.container.repair import Restored
 from robuststream.container.report import PROVEN, StreamReport
 from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
@@ -32,6 +32,7 @@ from robuststream.picture.grid import Grid
 from robuststream.picture.io import read_picture, to_image
 from robuststream.picture.limits import check_padded_size, check_size
 from robuststream.picture.transforms import analyse, synthesise, to_bytes
+from robuststream.transfers.reading import restore
 from robuststream.workers import ahead
 
 if TYPE_CHECKING:
@@ -187,9 +188,9 @@ def _analysed(image: Any, model: Model, settings: Settings) -> _Analysed:
         synthesis_digest=model.synthesis_digest,
         mode=settings.mode,
         colour=picture.colour,
-        checkpoints=model.prior.checkpoints,
+        z_checkpoint=model.prior.has_z,
         quality=settings.quality,
-        y_checkpoints=settings.checkpoints,
+        checkpoints=settings.checkpoints,
         parity=settings.parity,
         model_name=model.name,
     )

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from robuststream.container.correction import describe
-from robuststream.container.layout import WORD, digest_seed
 from robuststream.container.packets import Candidate, Mode, Salvage, Tile
 from robuststream.container.proof import decoded as outcome_of
 from robuststream.container.report import PROVEN, Finding, Outcome, Rule, StreamReport
 from robuststream.container.stream import Stream
+from robuststream.container.tiles import WORD, digest_seed
 from robuststream.errors import ImageError
 from robuststream.model.frozen import Model
 from robuststream.picture.grid import Box, Grid, by_shape

@@ -16,7 +16,6 @@ from robuststream.coding.opening import fitting, read_lender
 from robuststream.coding.refusals import damage, refuse_nothing
 from robuststream.container.access import read_front, read_tiles
 from robuststream.container.packets import MAX_PIXELS, Colour, Header, Metadata
-from robuststream.container.reader import read_restored
 from robuststream.container.report import PROVEN, Finding, Outcome, StreamReport, TileReport
 from robuststream.container.stream import Stream
 from robuststream.errors import NotARobustStream, StreamChanged, warn_of_damage
@@ -24,6 +23,7 @@ from robuststream.files.positional import positional
 from robuststream.files.sources import Source
 from robuststream.picture.grid import Box, Grid
 from robuststream.picture.limits import check_size
+from robuststream.transfers.reading import read_restored
 
 if TYPE_CHECKING:
     import numpy as np

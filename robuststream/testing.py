@@ -23,8 +23,9 @@ except ImportError as error:
     raise ImportError("robuststream.testing needs hypothesis: pip install 'robuststream[testing]'") from error
 
 from robuststream import faults
-from robuststream.container.layout import MAX_EARLIER_DIGESTS, NAME_BYTES, STATE_WORDS, WORD
-from robuststream.container.packets import MAX_TILE, MAX_Y_CHECKPOINTS, Colour, Header, Metadata, Mode, Tile
+from robuststream.container.layout import NAME_BYTES
+from robuststream.container.packets import MAX_CHECKPOINTS, MAX_TILE, Colour, Header, Metadata, Mode, Tile
+from robuststream.container.tiles import MAX_EARLIER_DIGESTS, STATE_WORDS, WORD
 from robuststream.container.writer import write_stream
 
 #: Of a datagram or a run, in bytes: any intact stream is three such datagrams or more.
@@ -73,9 +74,9 @@ def contents(draw: st.DrawFn, max_side: int = 3, max_words: int = 20) -> Content
         synthesis_digest=draw(st.binary(min_size=16, max_size=16)),
         mode=draw(st.sampled_from(Mode)),
         colour=draw(st.sampled_from(Colour)),
-        checkpoints=draw(st.integers(0, 1)),
+        z_checkpoint=draw(st.booleans()),
         quality=draw(st.one_of(st.integers(0, 10), U32)),
-        y_checkpoints=draw(st.integers(0, MAX_Y_CHECKPOINTS)),
+        checkpoints=draw(st.integers(0, MAX_CHECKPOINTS)),
         # A character takes at most 4 bytes in UTF-8, and the header has room for so many.
         model_name=draw(st.text(max_size=NAME_BYTES // 4)),
     )
@@ -103,7 +104,7 @@ def _tiles(draw: st.DrawFn, header: Header, index: int, most: int) -> Tile:
         index,
         words=draw(st.binary(min_size=words * WORD, max_size=words * WORD)),
         digest=draw(U32),
-        z_words=draw(st.integers(STATE_WORDS, words)) if header.checkpoints else None,
+        z_words=draw(st.integers(STATE_WORDS, words)) if header.z_checkpoint else None,
         earlier=tuple(draw(st.lists(U32, max_size=MAX_EARLIER_DIGESTS))) if header.mode == Mode.NATIVE else (),
     )
 

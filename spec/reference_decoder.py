@@ -183,10 +183,10 @@ class Header:
     metadata_packets: int = 0
     native: int = 0
     grey: int = 0
-    checkpoints: int = 1
+    z_checkpoint: int = 1
     quality: int = 0
     parity: int = 0
-    y_checkpoints: int = 0
+    checkpoints: int = 0
 
     @property
     def columns(self) -> int:
@@ -236,7 +236,7 @@ def parse_header(payload: memoryview) -> Header:
 #: Tags whose value is one varint: name, least and largest value.
 NUMBERS = {
     3: ("tile", 1, 4096), 4: ("metadata_packets", 0, 1 << 32), 8: ("parity", 0, 4000), 9: ("native", 0, 1),
-    11: ("grey", 0, 1), 13: ("checkpoints", 0, 1), 15: ("quality", 0, 1 << 32), 23: ("y_checkpoints", 0, 15),
+    11: ("grey", 0, 1), 13: ("z_checkpoint", 0, 1), 15: ("quality", 0, 1 << 32), 23: ("checkpoints", 0, 15),
 }  # fmt: skip
 
 
@@ -258,18 +258,18 @@ def parse_tile(packet: Packet, header: Header, stream_id: bytes) -> Tile:
     index, cursor, seam, crc, earlier = packet.number, Cursor(packet.payload), -1, 0, 0
     place = header.seed + stream_id + struct.pack("<I", index)
     need(index < header.tiles, "no such tile")
-    if header.checkpoints:
+    if header.z_checkpoint:
         seam, crc = cursor.varint(), cursor.integer(4)
         need(seam >= 2, "the seam is below 2")
     if header.native:
         earlier = cursor.integer(1)
         need(earlier <= 11, "more than 11 earlier digests")
     digests = cursor.take(4 * earlier + 4)
-    sums = [cursor.integer(2) for _ in range(header.y_checkpoints)]
+    sums = [cursor.integer(2) for _ in range(header.checkpoints)]
     declared = packet.length - cursor.place
     words, proven = cursor.rest(), 4 * max(seam, 0)
     need(proven <= len(words), "the seam is above the number of words")
-    if header.checkpoints:
+    if header.z_checkpoint:
         need(crc32c(place + words[:proven]) == crc, "the checkpoint's CRC fails")
     if packet.intact:
         need(len(words) % 4 == 0 and len(words) >= 8, "no whole number of words, or fewer than 2")
@@ -885,7 +885,7 @@ def decode(data: bytes, model: Model) -> tuple[Stream, np.ndarray]:
     need(not header.native, "native mode, which this decoder does not compute (§16)", Refusal)
     factor = model.stride * model.q
     need(header.tile % factor == 0, f"the tile side is no multiple of the model's {factor} (§5)", Refusal)
-    need(header.checkpoints == model.hyper, "the number of checkpoints is not the prior's (§5)", Refusal)
+    need(header.z_checkpoint == model.hyper, "a checkpoint after z does not go with the prior (§5)", Refusal)
     need(header.quality < model.qualities, f"the model has no quality index {header.quality} (§5)", Refusal)
     need(bool(stream.tiles or stream.salvaged), "neither a tile nor a z is left of the stream (§10)", Refusal)
     high, wide = (-(-size // factor) * factor for size in (header.height, header.width))  # §17, padding

@@ -78,14 +78,14 @@ types:
         value: fields.last.mode
       colour:
         value: fields.last.colour
-      checkpoints:
-        value: fields.last.checkpoints
+      z_checkpoint:
+        value: fields.last.z_checkpoint
       quality:
         value: fields.last.quality
       parity:
         value: fields.last.parity
-      y_checkpoints:
-        value: fields.last.y_checkpoints
+      checkpoints:
+        value: fields.last.checkpoints
       metadata_packets:
         value: fields.last.metadata_packets
   field:
@@ -123,12 +123,12 @@ types:
         value: 'tag.value == 9 ? content.as<number>.value.value : position > 0 ? _parent.as<header>.fields[position - 1].mode.as<s4> : 0'
       colour:
         value: 'tag.value == 11 ? content.as<number>.value.value : position > 0 ? _parent.as<header>.fields[position - 1].colour.as<s4> : 0'
-      checkpoints:
-        value: 'tag.value == 13 ? content.as<number>.value.value : position > 0 ? _parent.as<header>.fields[position - 1].checkpoints.as<s4> : 1'
+      z_checkpoint:
+        value: 'tag.value == 13 ? content.as<number>.value.value : position > 0 ? _parent.as<header>.fields[position - 1].z_checkpoint.as<s4> : 1'
       quality:
         value: 'tag.value == 15 ? content.as<number>.value.value : position > 0 ? _parent.as<header>.fields[position - 1].quality.as<s4> : 0'
-      y_checkpoints:
-        value: 'tag.value == 23 ? content.as<number>.value.value : position > 0 ? _parent.as<header>.fields[position - 1].y_checkpoints.as<s4> : 0'
+      checkpoints:
+        value: 'tag.value == 23 ? content.as<number>.value.value : position > 0 ? _parent.as<header>.fields[position - 1].checkpoints.as<s4> : 0'
   picture_size:
     seq:
       - id: width
@@ -152,10 +152,10 @@ types:
     seq:
       - id: seam
         type: varint
-        if: _root.header.checkpoints == 1
+        if: _root.header.z_checkpoint == 1
       - id: crc
         type: u4
-        if: _root.header.checkpoints == 1
+        if: _root.header.z_checkpoint == 1
       - id: num_earlier
         type: u1
         if: _root.header.mode == 1
@@ -169,7 +169,7 @@ types:
       - id: sums
         type: u2
         repeat: expr
-        repeat-expr: _root.header.y_checkpoints
+        repeat-expr: _root.header.checkpoints
       - id: words
         size-eos: true
   index:

@@ -7,8 +7,10 @@ import tracemalloc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import construct as c
 import numpy as np
 
+from robuststream.container.layout import VarInt
 from robuststream.container.packets import Header, Kind, Metadata, Packet, Tile
 from robuststream.container.scanner import scan
 from robuststream.container.writer import write_stream
@@ -65,9 +67,24 @@ def varint(value: int) -> bytes:
 
 def packet(kind: int, identity: bytes, number: int, payload: bytes, length: int | None = None) -> bytes:
     """A packet; with `length`, one whose header lies about its payload and is valid nevertheless."""
-    fields = bytes([kind]) + identity + varint(number) + varint(len(payload) if length is None else length)
-    head = b"\xb7RS" + fields + struct.pack("<H", slow_crc16(fields))
-    return head + payload + struct.pack("<I", slow_crc32c(payload, slow_crc32c(fields)))
+    head = packet_header(kind, identity, number, len(payload) if length is None else length)
+    return head + payload + struct.pack("<I", slow_crc32c(payload, slow_crc32c(head[3:-2])))
+
+
+def packet_header(kind: int, identity: bytes, number: int, length: int) -> bytes:
+    fields = bytes([kind]) + identity + varint(number) + varint(length)
+    return b"\xb7RS" + fields + struct.pack("<H", slow_crc16(fields))
+
+
+#: Payloads as structures; TILE is parsed with the fields of a Header, and its words begin at `size`.
+TILE = c.Struct(
+    "checkpoint" / c.If(c.this._.z_checkpoint, c.Struct("z_words" / VarInt, "crc" / c.Int32ul)),
+    "earlier" / c.If(c.this._.mode, c.PrefixedArray(c.Byte, c.Int32ul)),
+    "digest" / c.Int32ul,
+    "sums" / c.Array(c.this._.checkpoints, c.Int16ul),
+    "size" / c.Tell,
+)
+METADATA = c.Struct("type" / VarInt, "part" / VarInt, "parts" / VarInt, "data" / c.GreedyBytes)
 
 
 def without_headers(data: bytes) -> bytes:
@@ -131,7 +148,7 @@ def sample_header(width: int = 96, height: int = 64, tile: int = 32, **changes: 
 def random_tiles(header: Header, words: int = 9, seed: int = 1) -> list[Tile]:
     """Tiles of random words; with checkpoints, the first third of the words is z's."""
     rng = np.random.default_rng(seed)
-    z_words = max(2, words // 3) if header.checkpoints else None
+    z_words = max(2, words // 3) if header.z_checkpoint else None
     return [Tile(index, rng.bytes(4 * words), int(rng.integers(1 << 32)), z_words) for index in range(header.tiles)]
 
 

@@ -24,9 +24,9 @@ from bars.scan import Reading
 
 from robuststream.container import scanner
 from robuststream.container.packets import Gap, Packet
-from robuststream.container.reader import read_restored, read_stream
 from robuststream.container.remains import damaged_packets
 from robuststream.errors import DamagedStream
+from robuststream.transfers.reading import read_restored, read_stream
 
 ROOT = Path(__file__).parent.parent
 

@@ -14,11 +14,11 @@ import torch
 
 import robuststream as rs
 from robuststream.container.packets import Metadata
-from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome, Rule
 from robuststream.container.writer import write_stream
 from robuststream.faults import drop_tiles
 from robuststream.picture.concealment import Mask
+from robuststream.transfers.reading import read_stream
 from tests.helpers import without_headers
 from tests.small import model, picture
 

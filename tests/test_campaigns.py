@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +126,8 @@ class TestFresh:
         monkeypatch.setattr(fresh, "write_stream", lambda *layout: written.append(layout) or 1 // 0)
         wrong(fresh.Fresh(), range(300))
         headers = [header for header, _, _ in written]
-        assert {header.y_checkpoints for header in headers} == set(range(16))
-        assert {(header.mode, header.checkpoints) for header in headers} == {(m, z) for m in Mode for z in (0, 1)}
+        assert {header.checkpoints for header in headers} == set(range(16))
+        assert {(header.mode, header.z_checkpoint) for header in headers} == set(product(Mode, (True, False)))
         assert min(header.parity for header in headers) == 0
         assert max(header.parity for header in headers) > 900
         assert {1, 2, 3} < {header.tiles for header in headers}

@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 
 import robuststream as rs
-from robuststream.container.layout import build_header, build_packet, build_tile
+from robuststream.container.layout import build_header, build_packet
 from robuststream.container.packets import Colour, Header, Kind, Metadata, Mode, Packet
-from robuststream.container.reader import read_stream
 from robuststream.container.report import PROVEN, Outcome, Rule
 from robuststream.container.scanner import scan
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import write_stream
 from robuststream.faults import drop_tiles, flip_bits
 from robuststream.latents import decode_latents, encode_latents
@@ -30,6 +30,7 @@ from robuststream.picture.concealment import Mask
 from robuststream.picture.grid import Grid
 from robuststream.picture.transforms import analyse
 from robuststream.picture.windows import synthesis_reach
+from robuststream.transfers.reading import read_stream
 from tests.small import SAMPLE, WIDE, model, net, picture
 
 

@@ -13,7 +13,6 @@ import robuststream as rs
 from robuststream.codec import decode_batch
 from robuststream.container.layout import build_packet
 from robuststream.container.packets import Candidate, Kind, Packet
-from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome, Rule
 from robuststream.container.scanner import scan
 from robuststream.container.stream import Stream
@@ -22,6 +21,7 @@ from robuststream.latents import DecodedLatents, decode_latents
 from robuststream.model.anatomy import ARCHITECTURES
 from robuststream.picture.concealment import Mask
 from robuststream.picture.grid import Grid
+from robuststream.transfers.reading import read_stream
 from tests.small import WIDE, model, picture
 
 

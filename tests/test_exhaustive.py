@@ -18,10 +18,10 @@ import torch
 
 import robuststream as rs
 from robuststream.container.packets import Kind, Metadata, Packet
-from robuststream.container.reader import read_stream
 from robuststream.container.report import Rule
 from robuststream.container.scanner import scan
 from robuststream.container.writer import write_stream
+from robuststream.transfers.reading import read_stream
 from tests.helpers import random_tiles, sample_header, without_headers
 from tests.small import model, picture
 
@@ -87,7 +87,7 @@ def test_a_byte_inserted_at_every_place(short: Original) -> None:
     """All 256 values: tools/campaign.py insertions."""
     data = short.data
     values = np.random.default_rng(1).integers(256, size=len(data) + 1)
-    for byte in (0xB7, None) if short.model.prior.checkpoints else (0x00, 0xFF):
+    for byte in (0xB7, None) if short.model.prior.has_z else (0x00, 0xFF):
         hurt = (data[:at] + bytes([values[at] if byte is None else byte]) + data[at:] for at in range(len(data) + 1))
         assert not assert_holds(short, hurt)["refused"]
 

@@ -81,8 +81,8 @@ def test_damaged_entries_are_compiled_anew(cache: Path, damage: Callable[[bytes]
 def test_damage_of_many_is_said_once(cache: Path) -> None:
     more = """
 import numpy as np
-from robuststream.container.prefixes import word_at
-word_at(np.zeros(16, np.uint8), 1)
+from robuststream.container.prefixes import SHIFTS, moved
+moved(np.uint32(1), 2, SHIFTS)
 """
     assert run(cache, more) == ("24 1 0", [])
     paths = [path for path in cache.rglob("*") if path.is_file()]
@@ -113,7 +113,7 @@ def test_a_kernel_hangs_on_the_kernels_it_calls(cache: Path) -> None:
     from robuststream.container import flood, prefixes
 
     callers = {name: set(f._cache._made_of(set())) for name, f in vars(flood).items() if hasattr(f, "_cache")}
-    assert any(prefixes.prefix._cache in made_of for name, made_of in callers.items() if name != "prefix")
+    assert any(prefixes.moved._cache in made_of for name, made_of in callers.items() if name != "moved")
 
 
 @pytest.mark.parametrize("kind", ["a file", "read only", "entries that are folders"])

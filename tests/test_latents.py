@@ -9,11 +9,11 @@ import torch
 
 import robuststream as rs
 from robuststream.container.packets import Salvage
-from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome, Rule
 from robuststream.container.stream import Stream
 from robuststream.latents import DecodedLatents, decode_latents
 from robuststream.picture.grid import Grid
+from robuststream.transfers.reading import read_stream
 from tests.small import model, picture
 
 

@@ -13,13 +13,13 @@ from torch import nn
 
 import robuststream as rs
 from robuststream.container.packets import Mode
-from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome, Rule
 from robuststream.container.writer import write_stream
 from robuststream.faults import drifted
 from robuststream.model.anatomy import ARCHITECTURES
 from robuststream.picture.concealment import Mask
 from robuststream.priors.gaussian import Gaussian
+from robuststream.transfers.reading import read_stream
 from tests.priors.test_context import Own
 from tests.small import model, picture
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from robuststream import faults, testing
 from robuststream.container.packets import MAX_TILE, Colour, Mode
-from robuststream.container.reader import read_stream
 from robuststream.container.report import TileState
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
+from robuststream.transfers.reading import read_stream
 
 
 @given(testing.contents())
@@ -47,7 +47,7 @@ def test_limits_hold(content: testing.Content) -> None:
 KINDS: dict[str, Callable[[testing.Content], Any]] = {
     "native mode, earlier digests": lambda content: content.header.mode == Mode.NATIVE and content.tiles[0].earlier,
     "grey": lambda content: content.header.colour == Colour.GREY,
-    "no checkpoints": lambda content: content.header.checkpoints == 0,
+    "no z": lambda content: not content.header.z_checkpoint,
     "seam at the end": lambda content: content.tiles[0].z_words == len(content.tiles[0].words) // 4 > 2,
     "quality of many bits": lambda content: content.header.quality > 1 << 20,
     "a tile": lambda content: len(content.tiles) == 1,

@@ -23,9 +23,9 @@ from vectors.models import MODELS
 from vectors.streams import Vector, all_vectors, model
 
 import robuststream as rs
-from robuststream.container.reader import read_stream
 from robuststream.model.frozen import Model
 from robuststream.picture.grid import Grid
+from robuststream.transfers.reading import read_stream
 
 FOLDER = Path(__file__).resolve().parents[1] / "spec" / "vectors"
 TEXT = """# Test vectors

@@ -105,7 +105,7 @@ def read_lender(path: Path | None) -> Stream | None:
     """A stream whose header may be borrowed; refused before any other is read. Raises RobustStreamError."""
     if path is None:
         return None
-    from robuststream.container.reader import read_stream
+    from robuststream.transfers.reading import read_stream
 
     with named(path):
         return read_stream(read_input(path))

@@ -21,9 +21,9 @@ from robuststream.coding.settings import DEFAULT_MODE, DEFAULT_PARITY, MODES
 from robuststream.container.packets import (
     DEFAULT_CHECKPOINTS,
     DEFAULT_TILE,
+    MAX_CHECKPOINTS,
     MAX_PARITY,
     MAX_TILE,
-    MAX_Y_CHECKPOINTS,
 )
 
 
@@ -47,7 +47,7 @@ from robuststream.container.packets import (
 )
 @click.option(
     "--checkpoints",
-    type=click.IntRange(0, MAX_Y_CHECKPOINTS),
+    type=click.IntRange(0, MAX_CHECKPOINTS),
     default=DEFAULT_CHECKPOINTS,
     help="Inside y of each tile: a damaged tile keeps what stands before them.",
 )

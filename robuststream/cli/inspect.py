@@ -39,8 +39,8 @@ from robuststream.cli.places import (
     write_output,
 )
 from robuststream.cli.streams import StreamError
-from robuststream.container.reader import read_stream
 from robuststream.container.report import SCHEMA_VERSION
+from robuststream.transfers.reading import read_stream
 
 if TYPE_CHECKING:
     from robuststream.container.report import StreamReport

@@ -180,8 +180,8 @@ def _installed(what: object, path: Path, written: bool) -> None:
 
 def _named_by(stream: Path) -> list[Path]:
     """The files of the model that coded a stream, and no other: not one with another synthesis transform."""
-    from robuststream.container.reader import read_stream
     from robuststream.model.store import find_stored
+    from robuststream.transfers.reading import read_stream
 
     data = read_input(stream)
     with named(stream):

@@ -50,7 +50,7 @@ def repair(paths: tuple[str, ...], output: str | None, header_from: Path | None,
     copies = [read_input(path) for path in sources]
     lender = read_lender(header_from)
 
-    from robuststream.container.repair import restore
+    from robuststream.transfers.reading import restore
 
     with named(sources[0]):
         try:

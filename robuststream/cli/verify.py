@@ -27,8 +27,8 @@ from robuststream.cli.parameters import (
     stream_option,
 )
 from robuststream.cli.places import check_input, check_inputs, label, read_input
-from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome
+from robuststream.transfers.reading import read_stream
 
 
 @command("verify")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from robuststream.coding.arguments import whole_number
 from robuststream.coding.refusals import refuse_empty
 from robuststream.container.packets import Header
-from robuststream.container.reader import read_restored, read_stream
 from robuststream.container.stream import Stream
 from robuststream.errors import DamagedStream, ModelMismatch, RobustStreamError
 from robuststream.files.sources import Source, read_source
 from robuststream.model.store import find_model
 from robuststream.picture.grid import Grid
 from robuststream.picture.limits import check_padded_size, check_size
+from robuststream.transfers.reading import read_restored, read_stream
 
 if TYPE_CHECKING:
     from robuststream.model.frozen import Model
@@ -62,9 +62,10 @@ def check_model(header: Header, model: Model) -> None:
             f"{theirs}: this model, {model.name!r}, has the same entropy networks but another synthesis transform "
             f"({model.synthesis_digest.hex()}, not {header.synthesis_digest.hex()}), so its pixels would be wrong"
         )
-    if header.tile % model.factor or header.checkpoints != model.prior.checkpoints:
+    if header.tile % model.factor or header.z_checkpoint != model.prior.has_z:
+        after_z = "a" if header.z_checkpoint else "no"
         raise DamagedStream(
-            f"a tile of {header.tile} pixels with {header.checkpoints} checkpoints does not fit the model it names"
+            f"a tile of {header.tile} pixels with {after_z} checkpoint after z does not fit the model it names"
         )
     if header.quality >= model.qualities:
         raise DamagedStream(f"quality index {header.quality} does not fit the model it names, with {model.qualities}")

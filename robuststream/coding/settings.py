@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from robuststream.coding.arguments import thousandths, whole_number
 from robuststream.container.packets import (
+    MAX_CHECKPOINTS,
     MAX_PARITY,
     MAX_TILE,
-    MAX_Y_CHECKPOINTS,
     Mode,
 )
 from robuststream.container.parity import require_raptorq
@@ -60,7 +60,7 @@ class Settings:
         if share:
             require_raptorq()
         checkpoints = whole_number("checkpoints", checkpoints)
-        if not 0 <= checkpoints <= MAX_Y_CHECKPOINTS:
-            raise ValueError(f"checkpoints {checkpoints} are not 0 to {MAX_Y_CHECKPOINTS}")
+        if not 0 <= checkpoints <= MAX_CHECKPOINTS:
+            raise ValueError(f"checkpoints {checkpoints} are not 0 to {MAX_CHECKPOINTS}")
         model.prior_for(MODES[mode])
         return cls(tile, MODES[mode], quality, share, checkpoints, whole_number("max_pixels", max_pixels))

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any
 
 import construct as c
 
 from robuststream.container import layout
+from robuststream.container.collect import Collected
 from robuststream.container.packets import Kind
-from robuststream.container.reader import read_stream
+from robuststream.container.reader import read
 from robuststream.container.report import Rule
 from robuststream.container.stream import Stream
 from robuststream.errors import RobustStreamError
@@ -91,7 +91,7 @@ def read_tiles(front: Front, read: Read, wanted: Iterable[int]) -> Stream | None
     return replace(stream, report=report)
 
 
-def _packet(read: Read, start: int) -> tuple[Any, bytes] | None:
+def _packet(read: Read, start: int) -> tuple[layout.PacketFields, bytes] | None:
     """Fields and bytes of the packet that begins at `start`; its CRC-32C is left to the reader."""
     head = layout.parse_packet_header(read(start, layout.MAX_PACKET_HEADER))
     if head is None:
@@ -103,7 +103,7 @@ def _packet(read: Read, start: int) -> tuple[Any, bytes] | None:
 def _intact(data: bytes) -> Stream | None:
     """The stream of these packets, if nothing is wrong with them but what is missing."""
     try:
-        stream = read_stream(data)
+        stream = read(Collected(data))
     except RobustStreamError:
         return None
     return stream if all(finding.rule in NOT_READ for finding in stream.report.findings) else None

@@ -8,9 +8,9 @@ import construct as c
 
 from robuststream.container import layout
 from robuststream.container.collect import Found
-from robuststream.container.packets import Tile
 from robuststream.container.proof import HeaderSource
 from robuststream.container.stream import Stream
+from robuststream.container.tiles import parse_tiles
 from robuststream.errors import DamagedStream
 
 
@@ -46,14 +46,16 @@ def lend(lender: Stream, identity: bytes, found: Found) -> Loan:
         DamagedStream: the stream shows that the header does not fit.
     """
     _check_size(lender, found)
-    tiles = _tiles(lender, identity, found)
+    tiles = parse_tiles(lender.header, identity, found.tile_payloads())
+    if found.tiles and not tiles:
+        raise _misfit(lender, f"none of {len(found.tiles)} intact tiles is of its model, mode and quality")
     payloads = _payloads(lender, found)
     if identity == lender.stream_id:
         source = HeaderSource.BORROWED if lender.unproven else HeaderSource.COPY
         return Loan(lender.header_payload, lender.stream_id, source)
     if len(tiles) == lender.header.tiles:
         for payload in payloads:
-            if layout.stream_id(payload, tiles) == identity:
+            if layout.stream_id(payload, tiles.values()) == identity:
                 return Loan(payload, lender.stream_id, HeaderSource.BORROWED, hashes=True)
     return Loan(payloads[0], lender.stream_id, HeaderSource.BORROWED)
 
@@ -72,17 +74,8 @@ def _check_size(lender: Stream, found: Found) -> None:
             raise _misfit(lender, f"it is of {header.tiles} tiles, and the INDEX of {listed}")
 
 
-def _tiles(lender: Stream, identity: bytes, found: Found) -> list[Tile]:
-    packets = sorted(found.tiles.items())
-    parsed = [layout.parse_tile(lender.header, identity, index, packet.payload) for index, packet in packets]
-    tiles = [tile for tile in parsed if tile is not None]
-    if parsed and not tiles:
-        raise _misfit(lender, f"none of {len(parsed)} intact tiles is of its model, mode and quality")
-    return tiles
-
-
 def _payloads(lender: Stream, found: Found) -> list[bytes]:
-    """What the lost payload may have been, the likeliest first: the same but for what pictures of a series differ in.
+    """What the lost payload may have been, the likeliest first: the lender's, but for what differs within a series.
 
     That is how many METADATA packets there are, and whether there is parity. The packets found speak for themselves.
     """
@@ -97,7 +90,7 @@ def _payloads(lender: Stream, found: Found) -> list[bytes]:
 
 
 def _with(payload: bytes, tag: int, number: int) -> bytes:
-    """A HEADER payload with one field changed, which is left out where it is 0; also what this release skips stays."""
+    """A HEADER payload with one field changed (left out where it is 0). Fields this release does not know stay."""
     parsed = layout.HEADER.parse(payload)
     fields = {field.tag: field.value for field in parsed.fields}
     fields.pop(tag, None)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from robuststream.container import layout
 from robuststream.container.borrowing import Loan, lend
 from robuststream.container.collect import Collected, Found, likely
+from robuststream.container.copies import Copy, remains_of
 from robuststream.container.correction import Corrected
 from robuststream.container.packets import Buffer, Kind, is_critical
 from robuststream.container.parity import MIN_SYMBOL
 from robuststream.container.proof import HeaderSource
 from robuststream.container.remains import Search
-from robuststream.container.restoring import Restoration, restore_alone
+from robuststream.container.restoring import Restoration, restored
 from robuststream.container.stream import Stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 
@@ -71,7 +72,7 @@ def choose(collected: Collected, lender: Stream | None = None, parity: bool = Fa
     parity = parity and (room or collected.intact[Kind.PARITY] > 0)
     if ids and (parity or lender is not None):
         collected.choose(ids[0])
-        restoration = restore_alone(collected) if parity else None
+        restoration = restored(Copy(collected, remains_of(collected)), ids[0]) if parity else None
         if restoration is not None and (Kind.HEADER, 0) in restoration.known:
             payload = layout.payload_of(restoration.known[Kind.HEADER, 0])
             return Choice(payload, HeaderSource.RESTORED, restoration=restoration, missing=str(error))
@@ -95,7 +96,7 @@ def refuse_unknown(found: Found) -> None:
 
 
 def corrected_headers(collected: Collected, identity: bytes) -> list[Corrected]:
-    """HEADER packets of a stream that nothing but one set of flipped bits explains, those of fewest flips first."""
+    """Damaged HEADER packets of a stream that are explained in one way only, put right; those of fewest flips first."""
     copies: list[Corrected] = []
     search = Search(collected.data, collected.gaps, identity, lambda kind, number: kind == Kind.HEADER)
     for remains in search.run():

@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from robuststream.container.layout import PAYLOAD_CRC_BYTES
-from robuststream.container.packets import Gap, Kind, Packet
+from robuststream.container.packets import Buffer, Gap, Kind, Packet
 from robuststream.container.remains import damaged_packets
 from robuststream.container.scanner import scan
+from robuststream.errors import StreamNotFound
 
 #: Smaller payloads take less memory as bytes than as a view of the file.
 VIEWED = 256
-#: Where no HEADER is intact, so many streams may be looked at, and so many damaged packets count for them.
+#: Where no HEADER is intact: how many streams are tried, and how many damaged packets are counted to find likely ones.
 LIKELY_STREAMS, VOTES = 4, 1 << 12
-#: So many packets before the first HEADER are kept (there is one in each 32 KiB, and a packet has 25 bytes), so many
-#: repeated ones and ids of other streams. What is more is counted: a hostile file has one in each 15 bytes.
+#: How many packets before the first HEADER are kept, how many repeated ones, and how many ids of other streams. An
+#: honest stream stays below: it has a HEADER in each 32 KiB, and a packet has 25 bytes. More are only counted, for a
+#: hostile file has one in each 15 bytes.
 KEPT = 1 << 12
 
 
@@ -46,6 +48,9 @@ class Found:
     conflicts: set[int] = field(default_factory=set)
     unknown: dict[int, Packet] = field(default_factory=dict)
     counts: Counter[int] = field(default_factory=Counter)
+
+    def tile_payloads(self) -> dict[int, Buffer]:
+        return {index: packet.payload for index, packet in self.tiles.items()}
 
     def has(self, kind: int, number: int) -> bool:
         """Whether there is a packet of this name, which no second one replaces; an INDEX has no number."""
@@ -103,9 +108,9 @@ class Foreign:
 class Collected:
     """One scan of a file.
 
-    The stream that is read is that of the first intact HEADER, or the one asked for: of that the packets are `found`,
-    of others only how many there are. Without an intact HEADER, `choose` says which it is; where more packets than are
-    kept came before, the file is scanned again.
+    The stream that is read is that of the first intact HEADER, or the one asked for. Its packets are in `found`;
+    those of other streams are counted only. Without an intact HEADER, `choose` says which stream it is; where more
+    packets came before than are kept, the file is scanned again.
 
     Attributes:
         data: the file.
@@ -194,6 +199,15 @@ class Collected:
         if self.identity is not None and self._header is not None and self.found.order:
             begins[self.identity] = self.found.order[0].offset
         return sorted(begins, key=lambda identity: (identity != self._header, begins[identity]))
+
+    def numbered(self, number: int) -> Collected:
+        """What stands in the same file of stream `number` of `streams`. Raises StreamNotFound."""
+        if not number:
+            return self
+        streams = self.streams()
+        if not 0 < number < len(streams):
+            raise StreamNotFound(f"there is no stream {number}: {len(streams)} with a header are here, counted from 0")
+        return Collected(self.data, streams[number])
 
     def votes(self) -> Counter[bytes]:
         """How many packets there are of each stream before a choice, damaged ones too, in the order of the first."""

@@ -6,18 +6,18 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 
 from robuststream.container.collect import Collected
-from robuststream.container.packets import Buffer, DamagedPacket, Kind, Packet
+from robuststream.container.packets import Buffer, DamagedPacket, Key, Kind, Packet
 from robuststream.container.remains import Remains, Search
 
-#: Of a packet, kind and number; of a HEADER or an INDEX the number is not interpreted (section 4), so it is 0.
-Key = tuple[int, int]
-#: A packet's place is looked for at so many positions.
+#: At how many positions of a file a packet is looked for.
 MAX_PLACES = 16
-#: In a file without a header a packet is believed to have this many bytes at least, on average: more are not kept.
+#: Where no header says how many tiles there are, a file is taken to have at most one for each 16 bytes: what claims a
+#: higher number is not kept.
 FEWEST_BYTES = 16
 
 
 def key_of(kind: int, number: int) -> Key:
+    """Of a HEADER or an INDEX the number is not interpreted (section 4): it is 0 here."""
     return kind, 0 if kind in (Kind.HEADER, Kind.INDEX) else number
 
 
@@ -82,7 +82,7 @@ class Copy:
 
 
 def remains_of(collected: Collected, tiles: int | None = None) -> Iterator[Remains]:
-    """What is left of the stream's packets where none intact stands for them, in file order.
+    """What is left of the stream's damaged packets, but for tiles that are intact elsewhere, in file order.
 
     Args:
         tiles: how many there are; None where no header says it.

@@ -1,7 +1,7 @@
 """Very many packet headers at once, compiled: what the scanner does one by one, for files made to keep it busy.
 
 Headers nested in each other's payloads cost a plain search all that each one claims. Here every byte is summed into
-one CRC-32C over the file, and that of each claimed payload comes out of it (prefixes.py). The scanner imports this
+one CRC-32C over the file, and that of each claimed payload comes out of that (prefixes.py). The scanner imports this
 module only where a file makes it, because numba takes a while.
 """
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from robuststream.checksum import crc16
 from robuststream.container.layout import MAX_PACKET_HEADER, MAX_PAYLOAD, MIN_PACKET_HEADER, PAYLOAD_CRC_BYTES, SYNC
 from robuststream.container.packets import Packet
-from robuststream.container.prefixes import SHIFTS, moved, prefix, short_crc, sum_up, word_at
+from robuststream.container.prefixes import SHIFTS, moved, sum_up
 from robuststream.kernels import kernel
 
 #: Bytes whose packets are searched for at once.
@@ -26,10 +26,10 @@ class Flood:
     """The search of section 10, block after block."""
 
     def __init__(self) -> None:
-        # The CRC-32C from some file position on up to `_base`, and up to each fourth byte from there; no final XOR.
+        # The CRC-32C's states before each byte from file position `_base` up to `_summed`. Only what lies between two
+        # of them counts, so the first may be any.
         self._base = self._summed = 0
-        self._states: _Words = np.empty(self.reach // 4 + 4, np.uint32)
-        self._states[0] = 0xFFFFFFFF
+        self._states: _Words = np.zeros(self.reach + 1, np.uint32)
 
     @property
     def block(self) -> int:
@@ -50,9 +50,7 @@ class Flood:
         packets: list[Packet] = []
         at = 0
         while True:
-            found, start, length, number = _search(
-                view, at, BLOCK, MAX_PAYLOAD, self._states, begin - self._base, *_TABLES
-            )
+            found, start, length, number = _search(view, at, BLOCK, MAX_PAYLOAD, self._states, *_TABLES)
             if found < 0:
                 return packets
             fields = bytes(data[found + len(SYNC) : found + len(SYNC) + 5])
@@ -61,16 +59,12 @@ class Flood:
             packets.append(Packet(fields[0], fields[1:], number, payload, begin + found, at - found))
 
     def _sum(self, view: npt.NDArray[np.uint8], begin: int) -> None:
-        """From now on states are wanted from `begin` on, up to the end of `view`, which begins there."""
-        if not self._base <= begin <= self._summed:
-            self._base = self._summed = begin
-        # In whole steps of 8 bytes.
-        gone = (begin - self._base) // 8 * 8
-        self._base += gone
-        at = self._summed - begin
-        steps = (len(view) - at) // 8
-        sum_up(view, at, steps, self._states, gone // 4, (self._summed - self._base) // 4)
-        self._summed += 8 * steps
+        """From now on `_states` are those of `view`, which begins at file position `begin`."""
+        kept = max(0, self._summed - begin)
+        if kept:
+            self._states[: kept + 1] = self._states[begin - self._base :][: kept + 1]
+        sum_up(view, kept, self._states)
+        self._base, self._summed = begin, begin + len(view)
 
 
 # --- Search ---------------------------------------------------------------------------------------------------------
@@ -79,29 +73,27 @@ _SYNC0, _SYNC1, _SYNC2 = SYNC
 
 
 @kernel
-def _search(data, at, block, limit, states, lead, fields, zeros, shifts):  # type: ignore[no-untyped-def]
+def _search(data, at, block, limit, states, fields, zeros, shifts):  # type: ignore[no-untyped-def]
     """The first intact packet from `at` on.
 
     Args:
         data: uint8 (n,), from some position of the file on.
         at: where to begin, in bytes; a sync at `block` or later is not looked at, nor a payload above `limit` bytes.
-        states, lead: as prefixes.prefix takes them.
+        states: as prefixes.sum_up makes them.
         fields, zeros, shifts: _TABLES.
 
     Returns:
         Where the packet and its payload begin, the payload's length, and the packet's number; -1 where there is none.
     """
     size = len(data)
-    if at < 0 or lead < 0:  # pragma: no cover: never; but so the compiler need not ask at each index
-        return -1, -1, -1, -1
     last = min(block, size - MIN_PACKET_HEADER + 1)
     while at < last:
         # The three bytes of a sync differ: its last one says how far to go on (Horspool, 1980).
-        byte = data[np.uint64(at + 2)]
+        byte = data[at + 2]
         if byte != _SYNC2:
             at += 1 if byte == _SYNC1 else 2 if byte == _SYNC0 else 3
             continue
-        if data[np.uint64(at)] != _SYNC0 or data[np.uint64(at + 1)] != _SYNC1:
+        if data[at] != _SYNC0 or data[at + 1] != _SYNC1:
             at += 3
             continue
         offset, first = at, at + 3
@@ -111,20 +103,21 @@ def _search(data, at, block, limit, states, lead, fields, zeros, shifts):  # typ
         if number >> 32 or length > limit or place + 2 > size:
             continue
         covered = place - first
-        crc = zeros[np.uint64(covered)]
+        crc = zeros[covered]
         row = (covered - 1) << 8
-        # In two parts, of which the first has no loop.
-        for i in range(_SHORTEST):
-            crc ^= fields[np.uint64(row - (i << 8) | np.int64(data[np.uint64(first + i)]))]
-        for i in range(_SHORTEST, covered):
-            crc ^= fields[np.uint64(row - (i << 8) | np.int64(data[np.uint64(first + i)]))]
-        if crc != np.uint32(data[np.uint64(place)]) | np.uint32(data[np.uint64(place + 1)]) << np.uint32(8):
+        for i in range(covered):
+            crc ^= fields[row - (i << 8) | data[first + i]]
+        if crc != np.uint32(data[place]) | np.uint32(data[place + 1]) << np.uint32(8):
             continue
         start = place + 2
         end = start + length
         if end + PAYLOAD_CRC_BYTES <= size:
-            whole = moved(short_crc(data, first, place) ^ prefix(data, start, states, lead), length, shifts)
-            if whole ^ prefix(data, end, states, lead) == word_at(data, end):
+            summed = moved(states[first] ^ np.uint32(0xFFFFFFFF), covered, shifts) ^ states[place]
+            state = moved(summed ^ states[start], length, shifts) ^ states[end]
+            stored = np.uint32(0)
+            for i in range(PAYLOAD_CRC_BYTES):
+                stored |= np.uint32(data[end + i]) << np.uint32(8 * i)
+            if state ^ stored == np.uint32(0xFFFFFFFF):
                 return offset, start, length, number
     return -1, -1, -1, -1
 
@@ -134,13 +127,13 @@ def _varint(data, at):  # type: ignore[no-untyped-def]
     """Value, and the place behind; 2^40 where section 2 is broken, or the data end."""
     size = len(data)
     # Most have one digit.
-    if at < size and data[np.uint64(at)] < 0x80:
-        return np.int64(data[np.uint64(at)]), at + 1
+    if at < size and data[at] < 0x80:
+        return np.int64(data[at]), at + 1
     value = np.int64(0)
     for digit in range(5):
         if at >= size:
             break
-        byte = np.int64(data[np.uint64(at)])
+        byte = np.int64(data[at])
         at += 1
         value |= (byte & 0x7F) << 7 * digit
         if byte < 0x80:
@@ -150,8 +143,8 @@ def _varint(data, at):  # type: ignore[no-untyped-def]
 
 # --- CRC-16 ---------------------------------------------------------------------------------------------------------
 
-#: Bytes of what it covers: kind, stream id, number (1 to 5) and length (1 to 5).
-_SHORTEST, _LONGEST = 7, 15
+#: The most bytes that it covers: kind, stream id, number (5) and length (5).
+_LONGEST = 15
 
 
 def _field_table() -> _Words:

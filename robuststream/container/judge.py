@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from robuststream.container import layout
 from robuststream.container.choosing import Choice
@@ -13,13 +14,10 @@ from robuststream.container.leftovers import Leftovers
 from robuststream.container.packets import (
     MAJOR,
     MINOR,
-    Buffer,
     Candidate,
     DamagedPacket,
     Header,
     Kind,
-    Metadata,
-    MetadataType,
     Packet,
     Salvage,
     Tile,
@@ -34,40 +32,37 @@ from robuststream.container.writer import arrange, build_index
 LISTED = 16
 
 
+@dataclass
 class Judge:
     """Judges one stream of a file by what was collected, before anything is restored.
 
-    Args:
+    Attributes:
         collected: its packets, those that were put right and the header included.
         choice: the header that counts.
         header: the same, read.
         left: what is left of damaged packets.
         tiles: those that are intact and allowed.
         salvaged: beginnings of others.
+        metadata_faults: what is wrong with its blocks, and the packet where there is one.
     """
 
-    def __init__(
-        self,
-        collected: Collected,
-        choice: Choice,
-        header: Header,
-        left: Leftovers,
-        tiles: Mapping[int, Tile],
-        salvaged: Mapping[int, Salvage],
-    ) -> None:
-        self._data = collected.data
-        self._collected = collected
-        self._found = collected.found
-        self._choice = choice
-        self._header = header
-        self._left = left
-        self._tiles = tiles
-        self._salvaged = salvaged
-        self._findings = Findings()
-        self._named: list[tuple[int, int]] = []  # bytes of damaged packets that have a finding
+    collected: Collected
+    choice: Choice
+    header: Header
+    left: Leftovers
+    tiles: Mapping[int, Tile]
+    salvaged: Mapping[int, Salvage]
+    metadata_faults: Sequence[tuple[Packet | None, str]]
+    _findings: Findings = field(default_factory=Findings)
+    #: Bytes of damaged packets that have a finding.
+    _named: list[tuple[int, int]] = field(default_factory=list)
 
     def report(self, proof: Proof, unproven: Collection[int]) -> StreamReport:
-        """All findings, and a state for each tile; `unproven` are what the proof says of the tiles that stand here."""
+        """All findings, and a state for each tile.
+
+        Args:
+            unproven: `proof.unproven` of the intact tiles.
+        """
         self._check_header()
         self._check_tiles()
         self._tell_damage()
@@ -80,18 +75,18 @@ class Judge:
         self._check_parity()
         if not self._findings.kept:
             self._check_whole()
-        found = self._found
+        found = self.collected.found
         return StreamReport(
-            file_bytes=len(self._data),
+            file_bytes=len(self.collected.data),
             stream_id=proof.identity.hex(),
-            header=self._header,
+            header=self.header,
             packets={kind_name(kind): count for kind, count in found.counts.items()},
-            entropy_bytes=sum(len(tile.words) for tile in self._tiles.values()),
+            entropy_bytes=sum(len(tile.words) for tile in self.tiles.values()),
             parity_bytes=sum(packet.size for packet in found.parity.values()),
             metadata_bytes=sum(packet.size for packet in found.notes.values()),
             tiles=reports,
             missing_tiles=missing,
-            other_streams=tuple(other.hex() for other in self._collected.foreign),
+            other_streams=tuple(other.hex() for other in self.collected.foreign),
             findings=self._findings.in_file_order(),
             findings_left_out=self._findings.left_out,
         )
@@ -99,79 +94,78 @@ class Judge:
     # --- What was lost ----------------------------------------------------------------------------------------------
 
     def _check_header(self) -> None:
-        choice, size = self._choice, len(self._data)
+        choice, size = self.choice, len(self.collected.data)
         if choice.loan is not None:
             self._findings.add(Rule.HEADER_BORROWED, str(choice.loan), 0, size)
         elif choice.source is HeaderSource.RESTORED:
             self._findings.add(Rule.GAP, f"{choice.missing}; parity gave it back", 0, size)
-        for corrected in (*choice.corrected, *self._left.taken):
+        for corrected in (*choice.corrected, *self.left.taken):
             self._add_corrected(corrected)
-        for packet in self._found.headers[1:]:
+        for packet in self.collected.found.headers[1:]:
             if packet.payload != choice.payload:
                 self._add(Rule.HEADER_CONFLICT, "differs from the first header, which counts", packet)
 
     def _check_tiles(self) -> None:
-        for index, packet in sorted(self._found.tiles.items()):
-            if index not in self._tiles:
+        for index, packet in sorted(self.collected.found.tiles.items()):
+            if index not in self.tiles:
                 self._add(Rule.TILE_FORMAT, "the CRC holds but the payload breaks the format's rules", packet, index)
 
     def _tell_damage(self) -> None:
-        for (kind, number), damaged in self._left.damaged.items():
+        for (kind, number), damaged in self.left.damaged.items():
             if kind == Kind.TILE:
-                salvage, candidates = self._salvaged.get(number), self._left.candidates.get(number, ())
-                cut = damaged.payload_end + layout.PAYLOAD_CRC_BYTES > len(self._data)
+                salvage, candidates = self.salvaged.get(number), self.left.candidates.get(number, ())
+                cut = damaged.payload_end + layout.PAYLOAD_CRC_BYTES > len(self.collected.data)
                 what = "the file ends inside the tile" if cut else "a CRC fails"
-                what += kept(salvage, self._header) + guess(candidates)
+                what += kept(salvage, self.header) + guess(candidates)
                 self._add_damaged(Rule.TILE_CRC, what, damaged, number)
-            elif kind != Kind.HEADER or damaged.payload_end <= len(self._data):
+            elif kind != Kind.HEADER or damaged.payload_end <= len(self.collected.data):
                 self._add_damaged(Rule.PACKET_CRC, f"a damaged {kind_name(kind)} packet", damaged)
 
     def _check_gaps(self) -> None:
-        """Bytes in no intact packet, less those that a damaged packet's own finding names already."""
-        for start, end in without(((gap.start, gap.end) for gap in self._collected.gaps), self._named):
+        """Bytes in no intact packet, but for those of damaged packets that have a finding of their own."""
+        for start, end in without(((gap.start, gap.end) for gap in self.collected.gaps), self._named):
             self._findings.add(Rule.GAP, "bytes of no intact packet", start, end)
 
     def _check_others(self) -> None:
-        numbers = {identity: number for number, identity in enumerate(self._collected.streams())}
-        for identity, foreign in self._collected.foreign.items():
+        numbers = {identity: number for number, identity in enumerate(self.collected.streams())}
+        for identity, foreign in self.collected.foreign.items():
             what = f"{foreign.count} packets of another stream ({identity.hex()})"
             what += f", which can be had as stream {numbers[identity]}" if foreign.header else ""
             self._add(Rule.FOREIGN, what, foreign.first)
-        self._findings.left_out += self._collected.foreign_more
+        self._findings.left_out += self.collected.foreign_more
 
     # --- What contradicts itself ------------------------------------------------------------------------------------
 
     def _check_metadata(self) -> None:
-        _, faults = join_metadata(self._found.notes.values())
-        for packet, what in faults:
+        for packet, what in self.metadata_faults:
             if packet is None:
                 self._findings.add(Rule.METADATA, what)
             else:
                 self._add(Rule.METADATA, what, packet)
-        if len(self._found.notes) != self._header.metadata_packets:
-            count = f"{len(self._found.notes)} metadata packets, {self._header.metadata_packets} by the header"
+        if len(self.collected.found.notes) != self.header.metadata_packets:
+            count = f"{len(self.collected.found.notes)} metadata packets, {self.header.metadata_packets} by the header"
             self._findings.add(Rule.METADATA, count)
-        elif any(number >= self._header.metadata_packets for number in self._found.notes):
+        elif any(number >= self.header.metadata_packets for number in self.collected.found.notes):
             self._findings.add(Rule.METADATA, "METADATA packets have numbers that the header has not")
 
     def _check_repeats(self) -> None:
-        for packet in self._found.repeated:
-            if self._found.is_conflict(packet):
+        for packet in self.collected.found.repeated:
+            if self.collected.found.is_conflict(packet):
                 self._add(Rule.TILE_CONFLICT, "differs from the first intact copy, which counts", packet, packet.number)
             else:
                 self._add(Rule.DUPLICATE, f"a second {kind_name(packet.kind)} packet of this number", packet)
-        self._findings.left_out += self._found.repeated_more
+        self._findings.left_out += self.collected.found.repeated_more
 
     def _check_identity(self, proof: Proof, unproven: Collection[int]) -> None:
-        """With all tiles at hand the stream id shows whether header and tiles belong together."""
-        whole = len(self._tiles) == self._header.tiles
+        """Where all tiles are there, the stream id shows whether header and tiles belong together."""
+        whole = len(self.tiles) == self.header.tiles
         if whole and proof.source is not HeaderSource.BORROWED and unproven:
             what = "header and tiles hash to another stream id: not all belong together"
             self._findings.add(Rule.STREAM_ID, what)
 
     def _check_parity(self) -> None:
         """PARITY packets say how many there are; whether their symbols are right only a repair can see."""
-        found = self._found.parity
+        found = self.collected.found.parity
         wanted: set[range] = set()
         block = None
         for packet in found.values():
@@ -183,37 +177,37 @@ class Judge:
         missing, count = absent(wanted, found)
         if missing:
             self._findings.add(Rule.PARITY, f"{missing} of {count} PARITY packets are missing or damaged")
-        elif bool(found) != bool(self._header.parity):
-            there = "none is there" if self._header.parity else "the header says that there is none"
+        elif bool(found) != bool(self.header.parity):
+            there = "none is there" if self.header.parity else "the header says that there is none"
             self._findings.add(Rule.PARITY, f"PARITY packets: {there}")
 
     def _check_whole(self) -> None:
         """Nothing is damaged: see that nothing is gone or moved either."""
-        found = self._found
+        found = self.collected.found
         if found.index is None:
             self._findings.add(Rule.INDEX, "the INDEX packet is missing")
             return
         # A newer minor version may have an order of its own for packets that are not known here.
-        if self._header.version <= (MAJOR, MINOR):
-            others = [packet for packet in found.order if packet.kind != Kind.HEADER]
-            expected = arrange(found.headers[0], others)
-            if [(p.kind, p.number) for p in expected] != [(p.kind, p.number) for p in found.order]:
+        if self.header.version <= (MAJOR, MINOR):
+            first, *others = found.headers[0], *(packet for packet in found.order if packet.kind != Kind.HEADER)
+            sizes = {(packet.kind, packet.number): packet.size for packet in (first, *others)}
+            if arrange(sizes) != [(packet.kind, packet.number) for packet in found.order]:
                 self._findings.add(Rule.ORDER, "packets are moved, or copies of the HEADER are missing")
-            elif build_index(found.headers[0], others) != found.index.payload:
+            elif build_index(sizes) != found.index.payload:
                 self._add(Rule.INDEX, "does not give the places of the tiles", found.index)
 
     # --- Tiles ------------------------------------------------------------------------------------------------------
 
     def _tile_reports(self) -> tuple[tuple[TileReport, ...], int]:
-        header, found = self._header, self._found
-        damaged = {number: item for (kind, number), item in self._left.damaged.items() if kind == Kind.TILE}
+        header, found = self.header, self.collected.found
+        damaged = {number: item for (kind, number), item in self.left.damaged.items() if kind == Kind.TILE}
         seen = sorted(number for number in {*damaged, *found.tiles} if number < header.tiles)
-        listed: Iterable[int] = range(header.tiles) if header.tiles * LISTED <= len(self._data) else seen
+        listed: Iterable[int] = range(header.tiles) if header.tiles * LISTED <= len(self.collected.data) else seen
         reports = []
         for index in listed:
             if index in found.tiles:
                 packet = found.tiles[index]
-                state = TileState.INTACT if index in self._tiles else TileState.DAMAGED
+                state = TileState.INTACT if index in self.tiles else TileState.DAMAGED
                 reports.append(TileReport(index, state, packet.offset, packet.size))
             elif index in damaged:
                 reports.append(self._damaged_tile(index, damaged[index]))
@@ -226,7 +220,7 @@ class Judge:
         return tuple(reports), missing
 
     def _damaged_tile(self, index: int, damaged: DamagedPacket) -> TileReport:
-        salvage = self._salvaged.get(index)
+        salvage = self.salvaged.get(index)
         return TileReport(
             index,
             TileState.DAMAGED,
@@ -234,7 +228,7 @@ class Judge:
             damaged.payload_end + layout.PAYLOAD_CRC_BYTES - damaged.offset,
             z_salvaged=salvage is not None and salvage.z_words is not None,
             y_salvaged=salvage.pieces if salvage else 0,
-            correctable=index in self._left.candidates,
+            correctable=index in self.left.candidates,
         )
 
     # --- Findings ---------------------------------------------------------------------------------------------------
@@ -243,7 +237,7 @@ class Judge:
         self._findings.add(rule, message, packet.offset, packet.offset + packet.size, tile)
 
     def _add_damaged(self, rule: Rule, message: str, damaged: DamagedPacket, tile: int | None = None) -> None:
-        end = min(damaged.payload_end + layout.PAYLOAD_CRC_BYTES, len(self._data))
+        end = min(damaged.payload_end + layout.PAYLOAD_CRC_BYTES, len(self.collected.data))
         self._named.append((damaged.offset, end))
         self._findings.add(rule, message, damaged.offset, end, tile)
 
@@ -254,33 +248,8 @@ class Judge:
         self._add(Rule.CORRECTED, what, packet)
 
 
-def join_metadata(notes: Iterable[Packet]) -> tuple[Metadata, list[tuple[Packet | None, str]]]:
-    """The blocks that are whole, and what is wrong with the others, with the packet where there is one."""
-    blocks: dict[int, dict[int, Buffer]] = {}
-    wanted: dict[int, int] = {}
-    faults: list[tuple[Packet | None, str]] = []
-    for packet in notes:
-        fields = layout.parse_metadata(packet.payload)
-        if fields is None:
-            faults.append((packet, "the payload breaks the format's rules"))
-        elif fields.part in blocks.get(fields.type, {}) or wanted.get(fields.type, fields.parts) != fields.parts:
-            faults.append((packet, "contradicts an earlier part of the same block, which counts"))
-        else:
-            blocks.setdefault(fields.type, {})[fields.part] = fields.data
-            wanted[fields.type] = fields.parts
-    whole = {
-        kind: b"".join(parts[part] for part in sorted(parts))
-        for kind, parts in blocks.items()
-        if len(parts) == wanted[kind]
-    }
-    broken = sorted(blocks.keys() - whole.keys())
-    faults += [(None, f"the block of type {kind} is not whole: it is left out") for kind in broken]
-    icc, exif, xmp = (whole.get(kind) for kind in (MetadataType.ICC, MetadataType.EXIF, MetadataType.XMP))
-    return Metadata(icc=icc, exif=exif, xmp=xmp), faults
-
-
 def without(stretches: Iterable[tuple[int, int]], named: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """What is left of stretches of a file, in its order, without those that are `named`."""
+    """The stretches [start, end) of a file, in its order, with the stretches `named` cut out of them."""
     taken = sorted(named)
     left = []
     behind = 0  # where the named ones end that are passed
@@ -299,7 +268,7 @@ def without(stretches: Iterable[tuple[int, int]], named: Iterable[tuple[int, int
 
 
 def absent(wanted: Iterable[range], there: Iterable[int]) -> tuple[int, int]:
-    """How many numbers of the ranges are not there, and how many they have; a number of several ranges counts once."""
+    """How many numbers of the ranges `wanted` are not `there`, and how many the ranges have; each counts once."""
     numbers = sorted(there)
     missing = count = behind = 0
     for run in sorted(wanted, key=lambda run: run.start):
@@ -311,17 +280,17 @@ def absent(wanted: Iterable[range], there: Iterable[int]) -> tuple[int, int]:
 
 
 def kept(salvage: Salvage | None, header: Header) -> str:
-    """What a finding says of what is left of a tile."""
+    """The part of a finding that says what is left of a damaged tile."""
     if salvage is None:
         return ""
     parts = ["its z"] if salvage.z_words is not None else []
     if salvage.pieces:
-        parts.append(f"{salvage.pieces} of {header.y_checkpoints + 1} parts of y")
+        parts.append(f"{salvage.pieces} of {header.checkpoints + 1} parts of y")
     return f"; salvaged: {' and '.join(parts)}"
 
 
 def guess(candidates: Sequence[Candidate]) -> str:
-    """What a finding says of flipped bits that would explain a tile's damage."""
+    """The part of a finding that says which flipped bits would explain a tile's damage."""
     ways = [describe(candidate.flips) for candidate in candidates if candidate.flips]
     if len(ways) > 1:
         return f"; {len(ways)} pairs of bits would each explain it"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import construct as c
@@ -13,16 +12,15 @@ import construct as c
 from robuststream.checksum import crc16, crc32c
 from robuststream.container.packets import (
     MAJOR,
+    MAX_CHECKPOINTS,
     MAX_PARITY,
     MAX_TILE,
-    MAX_Y_CHECKPOINTS,
     MINOR,
     Buffer,
     Colour,
     Header,
     Kind,
     Mode,
-    Salvage,
     Tile,
     kind_name,
 )
@@ -46,7 +44,7 @@ def read_varint(data: Buffer, at: int) -> tuple[int, int] | None:
 
 
 def read_varints(data: Buffer, at: int, count: int) -> tuple[list[int], int]:
-    """So many varints from `at` on, fewer where one is broken, and where they end."""
+    """`count` varints from `at` on, fewer where one is broken, and where they end."""
     values: list[int] = []
     while len(values) < count and (read := read_varint(data, at)) is not None:
         values.append(read[0])
@@ -65,7 +63,7 @@ def build_varint(value: int) -> bytes:
 
 
 class VarIntClass(c.Construct):  # type: ignore[misc]
-    """The same as a part of larger structures."""
+    """The same varint as a field of `construct` structures."""
 
     def _parse(self, stream: Any, context: Any, path: str) -> int:
         at = c.stream_tell(stream, path)
@@ -96,9 +94,6 @@ MAX_PACKET_HEADER = 3 + 1 + 4 + 5 + 3 + 2
 MIN_PACKET_HEADER = 3 + 1 + 4 + 1 + 1 + 2
 PAYLOAD_CRC_BYTES = 4
 
-#: What stands between sync and CRC-16, and what the CRC-16 covers.
-PACKET_FIELDS = c.Struct("kind" / c.Byte, "stream_id" / c.Bytes(4), "number" / VarInt, "length" / VarInt)
-
 
 def build_packet(kind: int, stream_id: bytes, number: int, payload: bytes) -> bytes:
     """One whole packet. The CRC-32C also covers kind, stream id, number and length: none can be swapped unnoticed."""
@@ -107,20 +102,23 @@ def build_packet(kind: int, stream_id: bytes, number: int, payload: bytes) -> by
         raise ImageError(
             f"a {kind_name(kind)} packet would hold {len(payload)} bytes, more than {MAX_PAYLOAD}: use {advice} tiles"
         )
-    # By hand, as it is read.
-    fields = bytes((kind,)) + stream_id + build_varint(number) + build_varint(len(payload))
-    head = SYNC + fields + struct.pack("<H", crc16(fields))
-    return head + payload + struct.pack("<I", crc32c(payload, crc32c(fields)))
+    head = build_packet_header(kind, stream_id, number, len(payload))
+    return head + payload + struct.pack("<I", crc32c(payload, crc32c(head[len(SYNC) : -2])))
+
+
+def build_packet_header(kind: int, stream_id: bytes, number: int, length: int) -> bytes:
+    """What stands before a payload of `length` bytes."""
+    fields = bytes((kind,)) + stream_id + build_varint(number) + build_varint(length)
+    return SYNC + fields + struct.pack("<H", crc16(fields))
 
 
 def packet_size(number: int, payload: int) -> int:
-    """Bytes of a packet with a payload of so many bytes."""
-    varints = len(build_varint(number)) + len(build_varint(payload))
-    return len(SYNC) + 1 + 4 + varints + 2 + payload + PAYLOAD_CRC_BYTES
+    """Bytes of a whole packet with a payload of `payload` bytes."""
+    return len(build_packet_header(0, bytes(4), number, payload)) + payload + PAYLOAD_CRC_BYTES
 
 
 class PacketFields(NamedTuple):
-    """PACKET_FIELDS as read."""
+    """What stands between sync and CRC-16, and what the CRC-16 covers."""
 
     kind: int
     stream_id: bytes
@@ -131,8 +129,7 @@ class PacketFields(NamedTuple):
 def parse_packet_header(data: bytes) -> tuple[PacketFields, int, int] | None:
     """Fields, CRC-32C so far, and size of the packet header at the start of `data`; None where there is none.
 
-    A length is only ever trusted after this CRC-16 holds. By hand, not by PACKET_FIELDS: a scan of small packets would
-    spend most of its time there.
+    A length is only ever trusted after this CRC-16 holds.
     """
     if data[: len(SYNC)] != SYNC:
         return None
@@ -166,7 +163,7 @@ def payload_of(raw: Buffer) -> Buffer:
 
 # --- Section 5: HEADER ---------------------------------------------------------------------------------------------
 
-#: What PNG's signature is for: CRLF, ^Z, LF and CR, of which every text-mode transfer changes some in a way of its own.
+#: As in PNG's signature: CRLF, ^Z, LF and CR. Each kind of text-mode transfer changes these bytes in a way of its own.
 GUARD = b"\r\n\x1a\n\r"
 FIELD = c.Struct("tag" / VarInt, "value" / c.Prefixed(VarInt, c.GreedyBytes))
 HEADER = c.Struct(
@@ -183,13 +180,20 @@ DIGEST = c.FocusedSeq("digest", "digest" / c.Bytes(16), c.Terminated)
 NAME_BYTES = 64
 
 #: Tags with bit 0 set are critical: a decoder that does not know one refuses the stream.
-TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS, TAG_MODE, TAG_COLOUR, TAG_CHECKPOINTS = 1, 3, 5, 7, 9, 11, 13
-TAG_QUALITY, TAG_Y_CHECKPOINTS = 15, 23
-KNOWN_CRITICAL = (
-    TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS, TAG_MODE, TAG_COLOUR, TAG_CHECKPOINTS, TAG_QUALITY,
-    TAG_Y_CHECKPOINTS,
-)  # fmt: skip
+TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS, TAG_MODE, TAG_COLOUR, TAG_Z_CHECKPOINT = 1, 3, 5, 7, 9, 11, 13
+TAG_QUALITY, TAG_CHECKPOINTS = 15, 23
 TAG_NAME, TAG_METADATA, TAG_PARITY = 2, 4, 8
+REQUIRED = (TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS)
+#: Fields of one varint that may be left out: their names in Header, and the values they have then.
+OPTIONAL = {
+    TAG_METADATA: ("metadata_packets", 0),
+    TAG_PARITY: ("parity", 0),
+    TAG_MODE: ("mode", Mode.EXACT),
+    TAG_COLOUR: ("colour", Colour.RGB),
+    TAG_Z_CHECKPOINT: ("z_checkpoint", True),
+    TAG_QUALITY: ("quality", 0),
+    TAG_CHECKPOINTS: ("checkpoints", 0),
+}
 
 
 def build_header(header: Header) -> bytes:
@@ -200,23 +204,12 @@ def build_header(header: Header) -> bytes:
         TAG_PARAMETERS: header.parameters_digest,
         TAG_SYNTHESIS: header.synthesis_digest,
     }
-    if header.mode != Mode.EXACT:
-        fields[TAG_MODE] = NUMBER.build(header.mode)
-    if header.colour != Colour.RGB:
-        fields[TAG_COLOUR] = NUMBER.build(header.colour)
-    if header.checkpoints != 1:
-        fields[TAG_CHECKPOINTS] = NUMBER.build(header.checkpoints)
-    if header.quality:
-        fields[TAG_QUALITY] = NUMBER.build(header.quality)
-    if header.y_checkpoints:
-        fields[TAG_Y_CHECKPOINTS] = NUMBER.build(header.y_checkpoints)
+    for tag, (name, default) in OPTIONAL.items():
+        if getattr(header, name) != default:
+            fields[tag] = NUMBER.build(getattr(header, name))
     if header.model_name:
         # A hint only: a name that is too long is cut, at a character's border.
         fields[TAG_NAME] = header.model_name.encode()[:NAME_BYTES].decode(errors="ignore").encode()
-    if header.metadata_packets:
-        fields[TAG_METADATA] = NUMBER.build(header.metadata_packets)
-    if header.parity:
-        fields[TAG_PARITY] = NUMBER.build(header.parity)
     listed = [{"tag": tag, "value": fields[tag]} for tag in sorted(fields)]
     return bytes(HEADER.build({"major": MAJOR, "minor": MINOR, "fields": listed}))
 
@@ -248,18 +241,20 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
     if tags != sorted(set(tags)):
         raise ValueError("fields out of order or repeated")
     for tag in tags:
-        if tag & 1 and tag not in KNOWN_CRITICAL:
+        if tag & 1 and tag not in (*REQUIRED, *OPTIONAL):
             raise UnsupportedVersion(
                 f"the stream (format {major}.{minor}) needs header field {tag}, which this release does not know: "
                 "use a newer robuststream"
             )
     fields = dict(listed)
-    for tag in (TAG_SIZE, TAG_TILE, TAG_PARAMETERS, TAG_SYNTHESIS):
+    for tag in REQUIRED:
         if tag not in fields:
             raise ValueError(f"field {tag} is missing")
     size = SIZE.parse(fields[TAG_SIZE])
-    mode = NUMBER.parse(fields.get(TAG_MODE, b"\0"))
-    colour = NUMBER.parse(fields.get(TAG_COLOUR, b"\0"))
+    numbers = {
+        name: NUMBER.parse(fields[tag]) if tag in fields else default for tag, (name, default) in OPTIONAL.items()
+    }
+    mode, colour, after_z = (numbers.pop(name) for name in ("mode", "colour", "z_checkpoint"))
     if mode not in list(Mode) or colour not in list(Colour):
         raise UnsupportedVersion(f"the stream has mode {mode} and colour {colour}, which this release does not decode")
     header = Header(
@@ -270,22 +265,19 @@ def _interpret(major: int, minor: int, listed: list[tuple[int, bytes]]) -> Heade
         synthesis_digest=DIGEST.parse(fields[TAG_SYNTHESIS]),
         mode=Mode(mode),
         colour=Colour(colour),
-        checkpoints=NUMBER.parse(fields.get(TAG_CHECKPOINTS, b"\1")),
-        quality=NUMBER.parse(fields.get(TAG_QUALITY, b"\0")),
-        y_checkpoints=NUMBER.parse(fields.get(TAG_Y_CHECKPOINTS, b"\0")),
-        metadata_packets=NUMBER.parse(fields.get(TAG_METADATA, b"\0")),
-        parity=NUMBER.parse(fields.get(TAG_PARITY, b"\0")),
+        z_checkpoint=bool(after_z),
         model_name=fields.get(TAG_NAME, b"")[:NAME_BYTES].decode(errors="replace"),
         version=(major, minor),
+        **numbers,
     )
     if not (header.width and header.height and 0 < header.tile <= MAX_TILE):
         raise ValueError(f"a size of zero, or a tile of more than {MAX_TILE} pixels")
     if header.parity > 1000 * MAX_PARITY:
         raise ValueError(f"parity of {header.parity} in a thousand")
-    if header.y_checkpoints > MAX_Y_CHECKPOINTS:
-        raise ValueError(f"{header.y_checkpoints} checkpoints in y")
-    if header.checkpoints > 1:
-        raise UnsupportedVersion(f"{header.checkpoints} checkpoints a tile; this release reads at most one")
+    if header.checkpoints > MAX_CHECKPOINTS:
+        raise ValueError(f"{header.checkpoints} checkpoints in y")
+    if after_z > 1:
+        raise UnsupportedVersion(f"{after_z} checkpoints after z; this release reads at most one")
     return header
 
 
@@ -298,175 +290,6 @@ def stream_id(header_payload: Buffer, tiles: Iterable[Tile]) -> bytes:
     return digest.digest()[:4]
 
 
-# --- Section 6: TILE -----------------------------------------------------------------------------------------------
-
-CHECKPOINT = c.Struct("z_words" / VarInt, "crc" / c.Int32ul)
-#: What stands before the words.
-TILE = c.Struct(
-    "checkpoint" / c.If(c.this._.checkpoints, CHECKPOINT),
-    "earlier" / c.If(c.this._.mode, c.PrefixedArray(c.Byte, c.Int32ul)),
-    "digest" / c.Int32ul,
-    "sums" / c.Array(c.this._.y_checkpoints, c.Int16ul),
-    "size" / c.Tell,
-)
-MAX_TILE_FIELDS = (5 + 4) + (1 + 255 * 4) + 4 + 2 * MAX_Y_CHECKPOINTS
-#: Native mode stores at most one more.
-MAX_EARLIER_DIGESTS = 11
-#: Two words of rANS state, then z's words, then y's.
-STATE_WORDS = 2
-WORD = 4
-
-
-def build_tile(header: Header, identity: bytes, tile: Tile) -> bytes:
-    """TILE payload. By hand, as it is read."""
-    parts = []
-    if tile.z_words is not None:
-        crc = checkpoint_crc(header, identity, tile.index, tile.words[: tile.z_words * WORD])
-        parts += [build_varint(tile.z_words), struct.pack("<I", crc)]
-    if header.mode:
-        parts.append(struct.pack(f"<B{len(tile.earlier)}I", len(tile.earlier), *tile.earlier))
-    digests = (*tile.earlier, tile.digest)
-    sums = [
-        piece_sum(header, identity, tile.index, number, digests, tile.words[start:end])
-        for number, (start, end) in enumerate(pieces(header, len(tile.words), tile.z_words))
-    ]
-    return b"".join([*parts, struct.pack(f"<I{len(sums)}H", tile.digest, *sums), tile.words])
-
-
-def _tile_context(header: Header) -> dict[str, int]:
-    """What the structure of a TILE hangs on."""
-    return {"checkpoints": header.checkpoints, "mode": header.mode, "y_checkpoints": header.y_checkpoints}
-
-
-class Checkpoint(NamedTuple):
-    """CHECKPOINT as read."""
-
-    z_words: int
-    crc: int
-
-
-class TileFields(NamedTuple):
-    """TILE as read; `size` is how many bytes they take."""
-
-    checkpoint: Checkpoint | None
-    earlier: tuple[int, ...]
-    digest: int
-    sums: tuple[int, ...]
-    size: int
-
-
-def split_tile(header: Header, payload: Buffer) -> tuple[TileFields, Buffer] | None:
-    """A TILE payload's fields and its words, which are not copied; None where it is too short.
-
-    By hand, not by TILE: reading a stream of small tiles would take most of its time there.
-    """
-    raw = bytes(payload[:MAX_TILE_FIELDS])
-    at, checkpoint, count = 0, None, 0
-    if header.checkpoints:
-        seam = read_varint(raw, 0)
-        if seam is None or seam[1] + 4 > len(raw):
-            return None
-        checkpoint = Checkpoint(seam[0], int.from_bytes(raw[seam[1] : seam[1] + 4], "little"))
-        at = seam[1] + 4
-    if header.mode:
-        if at >= len(raw):
-            return None
-        count, at = raw[at], at + 1
-    digests, sums = 4 * (count + 1), 2 * header.y_checkpoints
-    size = at + digests + sums
-    if size > len(raw):
-        return None
-    *earlier, digest = struct.unpack_from(f"<{count + 1}I", raw, at)
-    stored = struct.unpack_from(f"<{header.y_checkpoints}H", raw, at + digests)
-    return TileFields(checkpoint, tuple(earlier), digest, stored, size), payload[size:]
-
-
-def parse_tile(header: Header, identity: bytes, index: int, payload: Buffer) -> Tile | None:
-    """Read a TILE payload whose CRC holds; None where it still breaks section 6 (its writer is at fault)."""
-    split = split_tile(header, payload)
-    if split is None:
-        return None
-    fields, words = split
-    size = len(words)
-    earlier = fields.earlier
-    if size % WORD or size < STATE_WORDS * WORD or index >= header.tiles or len(earlier) > MAX_EARLIER_DIGESTS:
-        return None
-    if fields.checkpoint is None:
-        return Tile(index, words, fields.digest, earlier=earlier)
-    z_words = fields.checkpoint.z_words
-    if not STATE_WORDS <= z_words <= size // WORD:
-        return None
-    if checkpoint_crc(header, identity, index, words[: z_words * WORD]) != fields.checkpoint.crc:
-        return None
-    return Tile(index, words, fields.digest, z_words, earlier)
-
-
-def salvage_tile(
-    header: Header, identity: bytes, index: int, payload: Buffer, length: int | None = None
-) -> Salvage | None:
-    """What a damaged TILE payload, of which not all of the `length` bytes may be there, proves of its rANS string.
-
-    The words up to the seam by the checkpoint, then piece after piece of y by its sum, up to the first that fails. None
-    where not even z is proven, or without z not one piece.
-    """
-    split = split_tile(header, payload)
-    if split is None or index >= header.tiles:
-        return None
-    fields, words = split
-    z_words, proven = None, 0
-    if fields.checkpoint is not None:
-        z_words, stored = fields.checkpoint
-        proven = z_words * WORD
-        if z_words < STATE_WORDS or len(words) < proven:
-            return None
-        if checkpoint_crc(header, identity, index, words[:proven]) != stored:
-            return None
-    kept = 0
-    digests = (*fields.earlier, fields.digest)
-    missing = 0 if length is None else length - len(payload)
-    for number, (start, end) in enumerate(pieces(header, len(words) + missing, z_words)):
-        right = piece_sum(header, identity, index, number, digests, words[start:end])
-        if end > len(words) or right != fields.sums[number]:
-            break
-        kept, proven = kept + 1, end
-    if z_words is None and not kept:
-        return None
-    return Salvage(index, bytes(words[:proven]), fields.digest, z_words, digests[:-1], kept)
-
-
-def pieces(header: Header, size: int, z_words: int | None) -> list[tuple[int, int]]:
-    """Where the pieces of a rANS string of `size` bytes lie that have a sum: equal ones but for rounding, from the seam
-    on (without z from the start); what follows them is covered by the packet's CRC-32C alone."""
-    first = (z_words or 0) * WORD
-    words = max(0, (size - first) // WORD)
-    step = -(-words // (header.y_checkpoints + 1)) * WORD
-    bounds = [min(first + number * step, first + words * WORD) for number in range(header.y_checkpoints + 1)]
-    return list(pairwise(bounds))
-
-
-def piece_sum(header: Header, identity: bytes, index: int, number: int, digests: Iterable[int], piece: Buffer) -> int:
-    """CRC-16 over the digests' seed, stream id, tile index (u32), piece number (u32), the digests (u32 each, as
-    they stand) and the piece's words."""
-    place = struct.pack("<II", index, number)
-    stored = b"".join(struct.pack("<I", digest) for digest in digests)
-    return crc16(digest_seed(header.parameters_digest, header.quality) + identity + place + stored + piece)
-
-
-def digest_seed(parameters_digest: bytes, quality: int) -> bytes:
-    """What checkpoint and context digest start from: the parameters digest, and the quality index (u32) unless 0."""
-    return parameters_digest + (struct.pack("<I", quality) if quality else b"")
-
-
-def checkpoint_crc(header: Header, identity: bytes, index: int, prefix: Buffer) -> int:
-    """CRC-32C over the digests' seed, stream id, tile index (u32) and the words up to the seam.
-
-    With the digest in it, a tile decoded by means of another stream's header proves its model before a symbol is read.
-    """
-    return crc32c(
-        prefix, crc32c(digest_seed(header.parameters_digest, header.quality) + identity + struct.pack("<I", index))
-    )
-
-
 # --- Section 7: INDEX ----------------------------------------------------------------------------------------------
 
 #: Distances in bytes: from the end of the INDEX packet to tile 0, then from each tile packet's start to the next's.
@@ -474,16 +297,19 @@ INDEX = c.FocusedSeq("distances", "distances" / c.GreedyRange(VarInt), c.Termina
 
 # --- Section 8: METADATA -------------------------------------------------------------------------------------------
 
-METADATA = c.Struct("type" / VarInt, "part" / VarInt, "parts" / VarInt, "data" / c.GreedyBytes)
-
 
 class MetadataPart(NamedTuple):
-    """METADATA as read."""
+    """One part of a block: the block's type, which part it is and of how many, and its bytes."""
 
     type: int
     part: int
     parts: int
     data: Buffer
+
+
+def build_metadata(part: MetadataPart) -> bytes:
+    """METADATA payload."""
+    return b"".join((*map(build_varint, part[:3]), part.data))
 
 
 def parse_metadata(payload: Buffer) -> MetadataPart | None:

@@ -10,9 +10,10 @@ from robuststream.container.collect import Found
 from robuststream.container.correction import Corrected
 from robuststream.container.packets import Candidate, DamagedPacket, Header, Kind, Salvage
 from robuststream.container.remains import Remains
+from robuststream.container.tiles import parse_tile, salvage_tile
 
-#: Payloads of damaged tiles are looked at for a salvage up to so many times the file's size, together. Those of true
-#: packets do not overlap: they never are more than the file.
+#: To salvage tiles, payloads of at most this many times the file's size are looked at, all together. Those of true
+#: packets do not overlap, so they are never more than the file; forged ones may all claim the same bytes.
 SALVAGE = 2
 
 
@@ -39,7 +40,7 @@ def sort_out(
     remains: Iterable[Remains],
     headers: Sequence[Corrected] = (),
 ) -> Leftovers:
-    """Sort what is left; packets that are taken are put among those found, where no intact one stands.
+    """Sort what is left by its use. Packets that are taken are added to `found`, where it has none of that name.
 
     Args:
         headers: HEADER packets that were put right before.
@@ -65,15 +66,19 @@ def sort_out(
 
 
 def _candidates(data: bytes, header: Header, identity: bytes, remains: Remains) -> tuple[Candidate, ...]:
-    """Those that section 6 allows (a checkpoint holds); beside pairs, the tile as it stands, if it is another."""
+    """The explanations that section 6 allows, which means that a checkpoint holds.
+
+    Where two bits are put right, the tile as it stands is added, if it differs: should that decode as well, a decode
+    cannot tell them apart.
+    """
     candidates = []
     for item in remains.explanations:
         number, payload = item.packet.number, item.packet.payload
-        tile = layout.parse_tile(header, identity, number, payload)
+        tile = parse_tile(header, identity, number, payload)
         if tile is not None:
             candidates.append(Candidate(tile, item.flips))
         end = item.packet.offset + item.packet.size - layout.PAYLOAD_CRC_BYTES
-        before = layout.parse_tile(header, identity, number, data[end - len(payload) : end])
+        before = parse_tile(header, identity, number, data[end - len(payload) : end])
         if before is not None and before != tile and len(item.flips) > 1:
             candidates.append(Candidate(before, ()))
     # The pairs of one packet header share what stands.
@@ -83,7 +88,7 @@ def _candidates(data: bytes, header: Header, identity: bytes, remains: Remains) 
 def salvage(
     data: bytes, header: Header, identity: bytes, left: Leftovers, whole: Collection[int]
 ) -> dict[int, Salvage]:
-    """The beginnings of damaged tiles that their checkpoints prove, but of those that are `whole`."""
+    """What checkpoints prove of damaged tiles: their beginnings. Not of those that are `whole` elsewhere."""
     salvaged = {}
     budget = SALVAGE * len(data)
     for (kind, number), damaged in left.damaged.items():
@@ -93,7 +98,7 @@ def salvage(
         budget -= len(payload)
         if budget < 0:
             break
-        item = layout.salvage_tile(header, identity, number, payload, damaged.payload_end - damaged.payload_start)
+        item = salvage_tile(header, identity, number, payload, damaged.payload_end - damaged.payload_start)
         if item is not None:
             salvaged[number] = item
     return salvaged

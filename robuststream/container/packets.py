@@ -6,24 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-#: Bytes, or a view of some that stand elsewhere: a large file is not held twice.
+#: Bytes, or a view of bytes held elsewhere, so that a large file is not held twice.
 Buffer = bytes | memoryview
 
 MAJOR = 1
 MINOR = 0
 #: A decoder refuses more declared pixels unless told otherwise; about the limit where Pillow warns, tripled.
 MAX_PIXELS = 1 << 28
-#: A tile is decoded as a whole, so its side is limited: memory hangs on it.
+#: A tile is decoded as a whole, so the memory of a decode grows with its side: it is limited.
 MAX_TILE = 4096
 #: What an encoder takes unless told otherwise: a tile's side in pixels, and checkpoints inside y of each tile (6 bytes,
 #: for 2 dB in a tile that is hit, against one of 2 bytes).
 DEFAULT_TILE, DEFAULT_CHECKPOINTS = 256, 3
-#: Of each tile, inside y.
-MAX_Y_CHECKPOINTS = 15
+#: Inside y of each tile.
+MAX_CHECKPOINTS = 15
 #: Repair symbols for each source symbol.
 MAX_PARITY = 4
 #: Stands before EXIF in JPEG, and in Pillow's `info`, but not in a stream (section 8).
 EXIF_PREFIX = b"Exif\0\0"
+
+
+#: Of packets: kind and number.
+Key = tuple[int, int]
 
 
 class Kind(IntEnum):
@@ -97,7 +101,7 @@ class TileLayout:
 
 @dataclass(frozen=True)
 class Header(TileLayout):
-    """Everything a decoder must know beside the tiles.
+    """Everything a decoder must know but the tiles themselves.
 
     Attributes:
         width, height: of the picture, in pixels.
@@ -105,8 +109,8 @@ class Header(TileLayout):
         parameters_digest: 16 bytes; names the entropy networks and CDF tables (spec/model.md, section 6).
         synthesis_digest: 16 bytes; names the synthesis transform.
         quality: index of the gain, in models of variable rate.
-        checkpoints: how many checkpoints each tile carries behind z (0 for factorized priors, else 1).
-        y_checkpoints: how many more inside y.
+        z_checkpoint: each tile carries a checkpoint after z; not with factorized priors, which have no z.
+        checkpoints: how many each tile carries inside y.
         metadata_packets: how many METADATA packets belong to the stream.
         parity: repair symbols for each thousand source symbols; 0 for a stream without PARITY packets.
         model_name: an untrusted hint for messages, at most 64 bytes in UTF-8.
@@ -117,9 +121,9 @@ class Header(TileLayout):
     synthesis_digest: bytes
     mode: Mode = Mode.EXACT
     colour: Colour = Colour.RGB
-    checkpoints: int = 1
+    z_checkpoint: bool = True
     quality: int = 0
-    y_checkpoints: int = 0
+    checkpoints: int = 0
     metadata_packets: int = 0
     parity: int = 0
     model_name: str = ""
@@ -204,8 +208,8 @@ class Salvage:
 class Candidate:
     """A damaged tile as it would be with one or two bits put right: a guess that a decode may prove.
 
-    `flips` are the bits' positions in the file, 8 * byte + bit. Without any it is the tile as it stands, never to be
-    taken: where even that decodes, a decode proves no pair.
+    `flips` are the bits' positions in the file, 8 * byte + bit. A candidate without flips is the tile as it stands. It
+    is never taken, only compared: where that decodes as well, a decode does not prove the pair of bits.
     """
 
     tile: Tile

@@ -20,13 +20,13 @@ from robuststream.container.packets import Buffer, Kind
 
 #: Bytes of packets that one block holds at most, but for its last packet.
 MAX_BLOCK = 1 << 22
-#: RFC 6330: at most so many source symbols in a block.
+#: RFC 6330: the most source symbols of a block.
 MAX_SYMBOLS = 56403
 MIN_SYMBOL, ALIGNMENT, MAX_SYMBOL = 32, 8, 1 << 15
 MAX_REPAIR, MAX_PACKETS = 1 << 16, 1 << 12
 #: A PARITY packet should be no longer, so that a HEADER is never far.
 PACKET_BYTES = 1 << 14
-#: With two, a few hits too often hurt both descriptions; of three, one is left, or two make one.
+#: A block needs one description that is whole. With two packets, a few hits too often hurt both.
 MIN_PACKETS = 3
 
 
@@ -92,7 +92,7 @@ class Block:
         return range(begin, min(begin + self.each, self.repair))
 
     def payload_size(self, symbols: int) -> int:
-        """Of a PARITY packet with so many repair symbols, in bytes."""
+        """Of a PARITY packet with `symbols` repair symbols, in bytes."""
         return len(self.description) + 2 * self.symbols + symbols * (self.symbol + 2)
 
     @cached_property
@@ -202,7 +202,7 @@ def _block(metadata: int, first: int, sizes: tuple[int, ...], number: int, parit
     repair = min(MAX_REPAIR, max(MIN_PACKETS, -(-parity * symbols // 1000)))
     bytes_ = repair * (symbol + 2)
     description = 2 * (symbols + len(sizes)) + 24
-    # Every packet repeats the description: three at least, more where that is little beside the symbols.
+    # Every packet repeats the description. There are three at least, and more where it is short beside the symbols.
     packets = max(MIN_PACKETS, bytes_ // (4 * description), -(-bytes_ // PACKET_BYTES))
     each = -(-repair // min(packets, repair))
     return Block(metadata, first, sizes, symbol, repair, number, -(-repair // each))

@@ -6,9 +6,9 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
 from robuststream.container.collect import Collected
-from robuststream.container.copies import Copy, Key, key_of
+from robuststream.container.copies import Copy, key_of
 from robuststream.container.layout import PAYLOAD_CRC_BYTES, SYNC
-from robuststream.container.packets import Buffer, DamagedPacket, Kind
+from robuststream.container.packets import Buffer, DamagedPacket, Key, Kind
 from robuststream.container.writer import ORDER
 
 #: File positions [start, end) that these bytes take the place of.
@@ -16,7 +16,7 @@ Edit = tuple[int, int, Buffer]
 
 
 def patched(files: Sequence[Collected], copies: Sequence[Copy], known: Mapping[Key, Buffer]) -> bytes:
-    """The copy of most intact packets, with what it lacks.
+    """The copy that has most intact packets, with what it lacks put in.
 
     Args:
         files, copies: of one stream.
@@ -32,19 +32,17 @@ def patched(files: Sequence[Collected], copies: Sequence[Copy], known: Mapping[K
         # First, so that no other stream's counts; and last.
         edits += [(0, 0, header), (len(file.data), len(file.data), header)]
     lacking: dict[Key, Buffer] = {}
-    for key, raw in known.items():
+    for key, raw in ((key, raw) for key, raw in known.items() if key not in copy.intact):
         place = damaged.get(key)
-        if key in copy.intact:
-            continue
         if place is not None and _is_its_own(file.data, place, borders, len(raw)):
             edits.append((place.offset, place.offset + len(raw), raw))
-        else:
+        elif key[0] in ORDER:
             lacking[key] = raw
     for other, its in zip(files, copies, strict=True):
         limits = _borders(other, its)
         for item in its.remains:
             key = key_of(item.damaged.kind, item.damaged.number)
-            if key not in known and key not in damaged and key not in lacking:
+            if key[0] in ORDER and not any(key in there for there in (known, damaged, lacking)):
                 end = min(item.damaged.payload_end + PAYLOAD_CRC_BYTES, _border(limits, item.damaged))
                 lacking[key] = other.data[item.damaged.offset : end]
     edits += _insertions(file, lacking)
@@ -58,7 +56,7 @@ def _borders(file: Collected, copy: Copy) -> list[int]:
 
 
 def best_of(files: Sequence[Collected]) -> int:
-    """Which copy has most intact packets."""
+    """The number of the copy that has most intact packets."""
     return max(range(len(files)), key=lambda number: len(files[number].found.order))
 
 
@@ -80,15 +78,14 @@ def _insertions(file: Collected, lacking: Mapping[Key, Buffer]) -> list[Edit]:
     there = sorted(
         (ORDER[packet.kind], packet.number, packet.offset + packet.size)
         for packet in file.found.order
-        if packet.kind in ORDER
+        if packet.kind != Kind.HEADER
     )
     begin = next((packet.offset + packet.size for packet in file.found.order if packet.kind == Kind.HEADER), 0)
     edits: list[Edit] = []
-    for (kind, number), raw in sorted(lacking.items(), key=lambda item: (ORDER.get(item[0][0], -1), item[0][1])):
-        if kind in ORDER:
-            before = bisect_right(there, (ORDER[kind], number, 0))
-            place = there[before - 1][2] if before else begin
-            edits.append((place, place, raw))
+    for (kind, number), raw in sorted(lacking.items(), key=lambda item: (ORDER[item[0][0]], item[0][1])):
+        before = bisect_right(there, (ORDER[kind], number, 0))
+        place = there[before - 1][2] if before else begin
+        edits.append((place, place, raw))
     return edits
 
 

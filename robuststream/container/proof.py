@@ -24,7 +24,7 @@ from robuststream.container.report import Outcome
 
 
 class HeaderSource(Enum):
-    """Where the header that counts is from, and whether that alone makes it the stream's own."""
+    """Where the header that counts is from, and whether this alone shows that it is the stream's own."""
 
     INTACT = "an intact HEADER packet"
     AGREED = "two HEADER packets with bits put right, which say the same"
@@ -63,7 +63,7 @@ class Proof:
         return stream_id(self.header_payload, (tiles[index] for index in sorted(tiles))) == self.identity
 
     def unproven(self, tiles: Mapping[int, Tile]) -> Collection[int]:
-        """The tiles that are not proven, whatever their decode says, with these at hand."""
+        """Which tiles a decode cannot prove, where these tiles are at hand."""
         if len(tiles) == self.tiles:
             return () if self.owns(tiles) else range(self.tiles)
         if self.header_conflict or not self.source.confirmed:
@@ -72,7 +72,7 @@ class Proof:
 
 
 def decoded(mode: Mode, whole: bool, repaired: bool) -> Outcome:
-    """What a tile is called that decoded without a fault, but for what speaks against the stream.
+    """What a tile that decoded without a fault is called, where nothing speaks against its stream.
 
     Args:
         whole: to its end; else its words are a beginning, and the rest is an estimate.

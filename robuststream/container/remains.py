@@ -6,18 +6,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from robuststream.container.correction import MAX_FLIPS, Corrected, Corrector, Head, heads
+from robuststream.container.correction import MAX_FLIPS, Corrected, Head, explanations, heads
 from robuststream.container.layout import MAX_PACKET_HEADER, PAYLOAD_CRC_BYTES, SYNC, parse_packet_header
 from robuststream.container.packets import DamagedPacket, Gap, Packet
 
 #: A packet with more explanations is left alone: each would be decoded.
 MAX_EXPLANATIONS = 16
-#: What a search may cost in vain, in bytes looked at: so much for each byte in a gap, and some more for small files.
+#: How many bytes a search may look at without a result: WORK for each byte in a gap, and SPARE more for small files.
 WORK, SPARE = 2, 1 << 18
-#: What a place costs where nothing is explained, as good as so many bytes by the time it takes, and by the memory: one
-#: that tells nothing new, and the first damaged packet of a kind and number.
+#: What a place without a result costs of that, by the time and memory it takes: one that tells nothing new, and the
+#: first damaged packet of a kind and number.
 PLACE, NAME = 1 << 11, 1 << 8
-#: So many places are looked at one by one; a file that has more is worth importing NumPy, which takes such blocks.
+#: This many places are looked at one by one. A file that has more is worth importing NumPy, which takes whole blocks.
 FEW_PLACES, BLOCK = 1 << 12, 1 << 16
 
 #: A packet begins with sync, kind and stream id; but for the kind these are known.
@@ -44,18 +44,19 @@ class Remains:
 
     @property
     def single(self) -> Packet | None:
-        """The packet, where nothing but one flipped bit explains it: as good as proven by its CRCs."""
+        """The packet, where one flipped bit alone explains it: that is seldom wrong, so its CRCs count as a proof."""
         alone = len(self.explanations) == 1 and len(self.explanations[0].flips) == 1
         return self.explanations[0].packet if alone else None
 
 
 class Search:
-    """Looks for what is left of one stream's packets: each that is explained, and else the first of a name.
+    """Looks for what is left of one stream's packets: all that are explained, and of others the first of each kind and
+    number.
 
     A packet is looked for where its sync or its stream id is whole, where a gap begins, and behind a packet that was
     explained; an explanation must lie inside its gap. The time is linear in the gaps' size, whatever the bytes say:
-    what is left when the budget is spent is not looked at. Packets that were explained cost nothing of it, for they do
-    not overlap.
+    what is left when the budget is spent is not looked at. Packets that were explained do not count, for they do not
+    overlap.
 
     Args:
         data: the file.
@@ -69,9 +70,8 @@ class Search:
         self._gaps = gaps
         self._identity = identity
         self._wanted = wanted
-        self._corrector = Corrector(data)
         self._named: set[tuple[int, int]] = set()
-        #: Bytes the search may still look at in vain.
+        #: Bytes the search may still look at without a result.
         self.budget = SPARE + WORK * sum(gap.end - gap.start for gap in gaps)
 
     def run(self) -> Iterator[Remains]:
@@ -96,10 +96,10 @@ class Search:
         for head in heads(self._data[at : at + MAX_PACKET_HEADER], self._identity):
             fields, flips = head[0][0], head[1]
             if self._wanted(fields.kind, fields.number):
-                explanations = self._explain(at, limit, head)
-                if damaged is None and (explanations or not flips):
+                explained = self._explain(at, limit, head)
+                if damaged is None and (explained or not flips):
                     damaged, whole = _damaged(at, head), not flips
-                found += explanations
+                found += explained
         if damaged is None:
             self.budget -= PLACE
             return None
@@ -121,7 +121,7 @@ class Search:
         if at + size + fields.length + PAYLOAD_CRC_BYTES > limit:
             return []
         self.budget -= fields.length
-        return self._corrector.explanations(at, head)
+        return explanations(self._data, at, head)
 
 
 def damaged_packets(data: bytes, gap: Gap) -> Iterator[DamagedPacket]:
@@ -144,7 +144,8 @@ def _damaged(at: int, head: Head) -> DamagedPacket:
 
 
 def near_places(data: bytes, start: int, end: int, identity: bytes) -> Iterator[int]:
-    """Where a packet's sync and stream id, one of them whole, are within MAX_FLIPS in data[start:end]; rising."""
+    """Places in data[start:end], rising, where a packet may begin: sync or stream id is whole, and no more than
+    MAX_FLIPS bits of the two are wrong."""
     sync_end = end - (KNOWN - len(SYNC))
     sync, whole = _find(data, SYNC, 0, start, sync_end), _find(data, identity, BEFORE_IDENTITY, start, end)
     for _ in range(FEW_PLACES):
@@ -160,7 +161,7 @@ def near_places(data: bytes, start: int, end: int, identity: bytes) -> Iterator[
 
 
 def _find(data: bytes, pattern: bytes, before: int, start: int, end: int) -> int:
-    """The first place from `start` on that has `pattern` so many bytes behind it, before `end`; else len(data)."""
+    """The first place from `start` on that has `pattern` `before` bytes behind it, before `end`; else len(data)."""
     found = data.find(pattern, start + before, max(end, 0))
     return len(data) if found < 0 else found - before
 

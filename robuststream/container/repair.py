@@ -7,24 +7,26 @@ found: a repaired file is never worse than its input.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice, product
 
 from robuststream.container import layout, parity
 from robuststream.container.borrowing import lend
 from robuststream.container.choosing import corrected_headers, refusal, refuse_unknown
 from robuststream.container.collect import Collected, Found, likely
-from robuststream.container.copies import Copy, Key, remains_of
+from robuststream.container.copies import Copy, remains_of
 from robuststream.container.leftovers import sort_out
 from robuststream.container.packets import Buffer, Header, Kind, Tile, kind_name
 from robuststream.container.patching import best_of, patched
 from robuststream.container.restoring import Restoration
 from robuststream.container.stream import Stream
-from robuststream.container.writer import RawPacket, arrange, build_index
+from robuststream.container.tiles import build_tile, parse_tile
+from robuststream.container.writer import assemble
 from robuststream.errors import DamagedStream, UnsupportedVersion
 
-#: Flipped bits may be explained in several ways: so many are held against the stream id, which has 32 bits.
+#: Damage may be explained by flipped bits in several ways. At most this many are tried: the stream id has 32 bits, so
+#: among many wrong ways one would hash to it by chance.
 MAX_TRIED = 64
 
 
@@ -36,7 +38,7 @@ class Restored:
         data: the stream, in canonical order where it is whole; else the best copy, with what is proven put in.
         whole: nothing is missing, and header and tiles hash to the stream id: `data` is what was written.
         missing: which packets are not there, in words, or have no place that is known.
-        needed: repair symbols that would have been needed beside those that arrived, over all blocks.
+        needed: how many more repair symbols it would have taken, over all blocks.
         restored: tiles that parity gave back.
         corrected: tiles whose flipped bits were put right.
         left_out: ids of other streams with a header that stand in the copies, and not in `data`.
@@ -51,11 +53,11 @@ class Restored:
     left_out: tuple[str, ...] = ()
 
 
-def restore(copies: Sequence[bytes], lender: Stream | None = None) -> Restored:
-    """Restore the stream that damaged `copies` hold.
+def put_together(files: Sequence[Collected], lender: Stream | None = None) -> Restored:
+    """Restore the stream that damaged copies hold.
 
     Args:
-        copies: one or more; the first HEADER among them says which stream it is.
+        files: the copies, one or more; the first HEADER among them says which stream it is.
         lender: another stream of the same series; where no HEADER is left, its header is tried.
 
     Raises:
@@ -65,15 +67,6 @@ def restore(copies: Sequence[bytes], lender: Stream | None = None) -> Restored:
         UnsupportedVersion: a newer format.
         ImportError: parity is there and needed, and the package `raptorq` is not.
     """
-    files, guessed = zip(*(_collected(data) for data in copies), strict=True)
-    restored = _restored(list(files), lender)
-    if restored.whole or not any(guessed):
-        return restored
-    # What CRCs alone gave back, and no stream id proves, must not be written as though it had been read.
-    return replace(restored, data=copies[0])
-
-
-def _restored(files: list[Collected], lender: Stream | None) -> Restored:
     files, identity = _of_one_stream(files)
     for file in files:
         refuse_unknown(file.found)
@@ -108,21 +101,8 @@ def _restored(files: list[Collected], lender: Stream | None) -> Restored:
     raise DamagedStream(f"no HEADER packet survived, and parity does not give it back{more}")
 
 
-def _collected(data: bytes) -> tuple[Collected, bool]:
-    """A copy as it was sent, where what happened to it on its way can be undone (section 10.3), and whether that is a
-    guess."""
-    collected = Collected(data)
-    if collected.begins_as_a_stream:
-        return collected, False
-    # Here, because it imports NumPy.
-    from robuststream.container.transfer import undone
-
-    moved = undone(data)
-    return (collected, False) if moved is None else (Collected(moved[0]), moved[1].guessed)
-
-
-def _of_one_stream(files: list[Collected]) -> tuple[list[Collected], bytes]:
-    """The files with the packets of one stream chosen in all of them: that of the first HEADER, else the likeliest."""
+def _of_one_stream(files: Sequence[Collected]) -> tuple[list[Collected], bytes]:
+    """The files, each collected for the same stream: that of the first HEADER, else the likeliest."""
     identity = next((file.identity for file in files if file.identity is not None), None)
     if identity is None:
         ids = likely(*files)
@@ -157,12 +137,12 @@ def _merged(files: Sequence[Collected]) -> Found:
 
 
 class _Repair:
-    """Puts a stream together by one header.
+    """Puts a stream together, given its header.
 
     Args:
         files, copies: as given, and what is left of damaged packets in them.
         merged: what is intact in any of them.
-        restoration: what parity gives back beside.
+        restoration: what parity gives back.
         payload: of the HEADER, proven or to be proven.
     """
 
@@ -210,7 +190,7 @@ class _Repair:
         yield from guessed.items()
         for (kind, number), raw in self._known.items():
             if kind == Kind.TILE and number < header.tiles:
-                tile = layout.parse_tile(header, self._identity, number, layout.payload_of(raw))
+                tile = parse_tile(header, self._identity, number, layout.payload_of(raw))
                 if tile is not None:
                     yield number, [tile]
 
@@ -222,7 +202,7 @@ class _Repair:
             self._known[Kind.HEADER, 0] = own
         self._corrected = tuple(tile.index for tile in tiles if (Kind.TILE, tile.index) not in self._known)
         for index in self._corrected:
-            body = layout.build_tile(self._header, self._identity, tiles[index])
+            body = build_tile(self._header, self._identity, tiles[index])
             self._known[Kind.TILE, index] = layout.build_packet(Kind.TILE, self._identity, index, body)
 
     # --- Result -----------------------------------------------------------------------------------------------------
@@ -246,7 +226,7 @@ class _Repair:
         return tuple(identity.hex() for identity in others if identity not in {self._identity, *kept})
 
     def _missing(self) -> tuple[str, ...]:
-        """All but INDEX and PARITY, which follow from the others."""
+        """The packets that are missing, in words. INDEX and PARITY are not asked for: they follow from the others."""
         header = self._header
         count = header.tiles + header.metadata_packets + 2
         # No more are listed than there are bytes.
@@ -262,20 +242,7 @@ class _Repair:
     def _whole(self) -> bytes:
         """What was written: INDEX and PARITY are made anew."""
         header = self._header
-        count = header.tiles + header.metadata_packets + 2
-        keys = [parity.packet_key(ordinal, header.metadata_packets) for ordinal in range(count)]
-        head, *others = [RawPacket(*key, self._known[key]) for key in keys if key[0] != Kind.INDEX]
-        index = layout.build_packet(Kind.INDEX, self._identity, 0, build_index(head, others))
-        others.append(RawPacket(Kind.INDEX, 0, index))
-        if header.parity:
-            others += self._parity([head, *others], keys)
-        return b"".join(item.raw for item in arrange(head, others))
-
-    def _parity(self, packets: Sequence[RawPacket], keys: Sequence[Key]) -> list[RawPacket]:
-        by_key: Mapping[Key, Buffer] = {(packet.kind, packet.number): packet.raw for packet in packets}
-        raw = [by_key[key] for key in keys]
-        blocks = parity.plan([len(item) for item in raw], self._header.metadata_packets, self._header.parity)
-        numbers = [number for block in blocks for number in block.parity_numbers()]
-        if all((Kind.PARITY, number) in self._known for number in numbers):
-            return [RawPacket(Kind.PARITY, number, self._known[Kind.PARITY, number]) for number in numbers]
-        return [RawPacket(Kind.PARITY, *item) for item in parity.parity_packets(blocks, raw, self._identity)]
+        ordinals = range(header.tiles + header.metadata_packets + 2)
+        keys = (parity.packet_key(ordinal, header.metadata_packets) for ordinal in ordinals)
+        packets = {key: self._known[key] for key in keys if key[0] != Kind.INDEX}
+        return assemble(packets, self._identity, header.parity, self._known)

@@ -39,7 +39,7 @@ class Rule(str, Enum):
     TRANSFER = "ROBS-TRANSFER"
 
 
-#: Found by decoding: the bytes are those that were written, and the decoder does not trust what they say.
+#: Found by decoding. The bytes are those that were written, but the decoder cannot follow them.
 DECODING_RULES = (Rule.DESYNC, Rule.ENTROPY)
 
 
@@ -87,7 +87,7 @@ class TileReport:
     """One tile. `offset` and `size` are of its packet, in bytes; None where no packet header was found.
 
     Of a damaged tile `z_salvaged` says that the checkpoint proves the hyperprior's part, `y_salvaged` how many of the
-    header's `y_checkpoints` prove the first parts of y, `correctable` that one or two flipped bits would explain the
+    header's `checkpoints` prove the first parts of y, `correctable` that one or two flipped bits would explain the
     damage, which only a decode can prove.
     `outcome` is None until a decode.
     """

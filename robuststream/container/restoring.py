@@ -8,34 +8,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from itertools import islice, permutations
 
 from robuststream.container import layout, parity
-from robuststream.container.collect import Collected
-from robuststream.container.copies import Copy, Key, remains_of
-from robuststream.container.packets import Buffer, Kind
+from robuststream.container.copies import Copy
+from robuststream.container.packets import Buffer, Key, Kind
 from robuststream.container.parity import Block
 from robuststream.container.symbols import Effort, Places, SymbolSearch
-from robuststream.container.writer import ORDER, Slot, arrange
+from robuststream.container.writer import ORDER, arrange
 
 log = logging.getLogger(__name__)
 
-#: Damaged PARITY packets of a block whose sums are heard.
+#: From how many damaged PARITY packets of a block the source symbols' sums are taken.
 MAX_HEARD = 64
-#: Symbols taken out in turn, where one with the right CRC-16 must be wrong nevertheless.
+#: Where a block cannot be solved though enough symbols are there, one with the right CRC-16 must be wrong nevertheless.
+#: How many are left out in turn.
 MAX_SUSPECTS = 256
-#: Damaged descriptions that are put together of each other, their bytes that are looked at, and how many come of it.
-MAX_MIXED, MIXED_BYTES, MAX_MIXTURES = 6, 512, 1 << 11
 
 
-def restore_alone(collected: Collected) -> Restoration | None:
-    """What parity gives back of a file without a header; None without parity, or the package for it."""
-    return restored(Copy(collected, remains_of(collected)), collected.identity)
-
-
-def restored(copy: Copy, identity: bytes | None) -> Restoration | None:
-    """What parity gives back of one file; None without the package for it, which is said."""
-    assert identity is not None
+def restored(copy: Copy, identity: bytes) -> Restoration | None:
+    """What parity gives back of one file; None, with a warning, where the package for it is missing."""
     restoration = Restoration(identity, [copy])
     try:
         restoration.solve()
@@ -52,7 +43,7 @@ class Restoration:
         known: raw packets, those of the copies and, where they have none, those that were solved for.
         solved: which were solved for.
         header: the HEADER packet that parity is over, where that was solved for; a copy may have another.
-        needed: repair symbols that would have been needed beside those that arrived, over all blocks.
+        needed: how many more repair symbols it would have taken, over all blocks.
     """
 
     def __init__(self, identity: bytes, copies: Sequence[Copy]) -> None:
@@ -71,12 +62,10 @@ class Restoration:
         """Add to what is known what parity gives back. Raises ImportError where the package for it is needed."""
         payloads = self._parity_payloads()
         blocks = self._blocks(payloads)
-        if not any(key not in self.known for block in blocks for key, _, _ in block.spans()):
-            return
-        places = self._places(blocks)
-        for block in blocks:
-            if any(key not in self.known for key, _, _ in block.spans()):
-                self._solve(block, payloads, places)
+        wanting = [block for block in blocks if any(key not in self.known for key, _, _ in block.spans())]
+        places = self._places(blocks) if wanting else []
+        for block in wanting:
+            self._solve(block, payloads, places)
 
     def _parity_payloads(self) -> dict[int, list[tuple[Buffer, bool]]]:
         """Payloads of PARITY packets by number, the intact ones first, and whether they are intact."""
@@ -90,11 +79,10 @@ class Restoration:
         return found
 
     def _blocks(self, payloads: dict[int, list[tuple[Buffer, bool]]]) -> list[Block]:
-        """As PARITY packets describe them, damaged ones too; the first description of a block counts."""
+        """The blocks that PARITY packets, damaged ones too, describe; of each block the first description counts."""
         blocks: dict[int, Block] = {}
         block = None
-        listed = [payload for versions in payloads.values() for payload, _ in versions]
-        for payload in listed + _mixtures(listed[:MAX_MIXED]):
+        for payload in (payload for versions in payloads.values() for payload, _ in versions):
             block = parity.parse_description(payload, block)
             if block is None or block.first in blocks:
                 continue
@@ -111,13 +99,12 @@ class Restoration:
         for block in blocks:
             sizes |= {key: end - start for key, start, end in block.spans()}
             sizes |= {(int(Kind.PARITY), n): layout.packet_size(n, size) for n, size in parity.payload_sizes(block)}
-        slots = [Slot(*key, size) for key, size in sizes.items() if key[0] in ORDER]
-        header = Slot(Kind.HEADER, 0, sizes.get((int(Kind.HEADER), 0), 0))
+        sizes.setdefault((Kind.HEADER, 0), 0)
         canonical: dict[Key, list[int]] = {}
         at = 0
-        for slot in arrange(header, slots):
-            canonical.setdefault((slot.kind, slot.number), []).append(at)
-            at += slot.size
+        for key in arrange({key: size for key, size in sizes.items() if key[0] in (Kind.HEADER, *ORDER)}):
+            canonical.setdefault(key, []).append(at)
+            at += sizes[key]
         return [copy.places(canonical, at) for copy in self._copies]
 
     # --- One block --------------------------------------------------------------------------------------------------
@@ -161,7 +148,8 @@ class Restoration:
     def _payloads_in_place(
         self, block: Block, payloads: dict[int, list[tuple[Buffer, bool]]], places: Places
     ) -> Iterator[tuple[int, Buffer, bool]]:
-        """Number and payload of the block's PARITY packets, and whether they are intact; lost ones by their places."""
+        """Number and payload of the block's PARITY packets, and whether they are intact. Of lost ones: what stands in
+        their places."""
         for number, size in parity.payload_sizes(block):
             listed = payloads.get(number, ())
             yield from ((number, *item) for item in listed)
@@ -188,7 +176,7 @@ class Restoration:
         return None
 
     def _checked(self, block: Block, data: bytes | None) -> dict[Key, bytes] | None:
-        """The packets of a block, if every one's CRCs hold, and its kind, stream id and number are right."""
+        """The packets of a block, if the CRCs of all hold, and their kinds, stream ids and numbers are right."""
         if data is None:
             return None
         packets = {}
@@ -199,19 +187,3 @@ class Restoration:
                 return None
             packets[key] = raw
         return packets
-
-
-def _mixtures(payloads: Sequence[Buffer]) -> list[Buffer]:
-    """What two damaged descriptions may have been: the beginning of one, the rest of the other."""
-    if any(parity.parse_description(payload) is not None for payload in payloads):
-        return []
-    cuts = range(1, MIXED_BYTES)
-    heads = [bytes(payload[:MIXED_BYTES]) for payload in payloads]
-    # Where both have the same byte, a cut behind it gives what a cut before it gave.
-    mixtures = (
-        one[:cut] + two[cut:]
-        for one, two in permutations(heads, 2)
-        for cut in cuts
-        if one[cut - 1 : cut] != two[cut - 1 : cut]
-    )
-    return list(islice(mixtures, MAX_MIXTURES))

@@ -1,9 +1,9 @@
 """Bytes in, events out: finds packets in anything, in pieces of any size (spec/format.md, section 10).
 
-An intact packet is passed over whole; behind a false or damaged one the search resumes one byte after its sync. Done
-one by one that is fast for what writers and accidents make. Where it does too much in vain (packet headers that claim
-each other as payload make it read the same bytes again and again), the rest of the file goes to flood.py, which finds
-the same in time linear in the bytes, whatever they say, by large blocks.
+An intact packet is passed over whole; behind a false or damaged one the search resumes one byte after its sync. Packet
+by packet that is fast for all that writers and accidents make. But packet headers that claim each other as payload make
+it read the same bytes again and again. Where that becomes too much, the rest of the file goes to flood.py, which finds
+the same packets in time linear in the bytes, whatever they say, a large block at a time.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 _Step = Generator[Event, None, bool]
 
-#: Work in vain, in bytes summed into a CRC-32C: what a false or damaged header costs beside its payload (as long as
-#: it takes to parse it), what each byte of the file may cost, and how much may be owed before the rest is a flood.
+#: Work without a result is counted in bytes summed into a CRC-32C. A false or damaged header costs HEADER_COST (about
+#: what it takes to parse one) and its payload; each byte of progress pays for PACE; where more than PATIENCE is owed,
+#: the rest of the file is a flood.
 HEADER_COST = 1 << 16
 PACE = 8
 PATIENCE = 1 << 26
@@ -51,15 +52,15 @@ class Scanner:
             for event in scanner.feed(piece): ...
         for event in scanner.close(): ...
 
-    Packets and Gaps come in file order and are together the file; a Gap comes when its end is known, a Packet as soon
-    as its bytes are there, in a flood up to a block and a payload of the largest size later.
+    Packets and Gaps come in file order and together are the whole file. A Gap comes when its end is known, a Packet as
+    soon as its bytes are there; in a flood both come later, by up to a block and the largest payload.
     """
 
     def __init__(self) -> None:
         self._window = _Window()
         self._at = 0  # file position up to which all is decided
         self._gap: int | None = None  # where undecided loss began
-        self._owed = 0  # work in vain that is not paid by progress
+        self._owed = 0  # work without a result that progress has not paid for
         self._paid = 0  # file position up to which progress has paid
         self._flood: Flood | None = None
 
@@ -163,7 +164,7 @@ class _Window:
         self.end = 0  # file position behind what was appended
 
     def append(self, data: Buffer) -> None:
-        """What is needed moves to the front of the space where it is full; that has room for it to be seldom."""
+        """Where the space is full, what is still needed moves to its front; it is large enough that this is rare."""
         if self.end - self._base + len(data) > len(self._space):
             size = self.end - self._start
             space = self._space if size + len(data) <= len(self._space) else bytearray(2 * (size + len(data)))

@@ -29,7 +29,7 @@ class Factorized:
     """
 
     hyper_factor = 1
-    checkpoints = 0
+    has_z = False
 
     def __init__(self, medians: Tensor) -> None:
         self._medians = medians

@@ -80,7 +80,7 @@ class Hyperprior:
         z_step: quantisation step of z, in units of 2^-12.
     """
 
-    checkpoints = 1
+    has_z = True
 
     def __init__(
         self,

@@ -97,8 +97,8 @@ class Prior(Protocol):
 
     #: y pixels per z pixel, 1 where there is no z.
     hyper_factor: int
-    #: Checkpoints a tile carries.
-    checkpoints: int
+    #: z is coded before y, and a tile carries a checkpoint after it.
+    has_z: bool
 
     def analyse(self, y: Tensor) -> Mapping[str, Tensor]:
         """What an encoder codes for the latents y, float32 (T, M, h, w): each latent by name."""
@@ -115,7 +115,7 @@ class Walk(ABC):
 
     Args:
         tables: of the model.
-        seed: first bytes of every digest, which name the model and the quality (container/layout.py, digest_seed).
+        seed: first bytes of every digest, which name the model and the quality (container/tiles.py, digest_seed).
         tiles: T.
         native_steps: in native mode, how many steps y takes; None in exact mode.
     """

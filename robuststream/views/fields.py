@@ -14,6 +14,7 @@ from robuststream.checksum import crc32c
 from robuststream.container import layout
 from robuststream.container.packets import Colour, Header, Kind, MetadataType, Mode, kind_name
 from robuststream.container.parity import parse_description, repair_sum
+from robuststream.container.tiles import STATE_WORDS, WORD, checkpoint_crc, piece_sum, pieces
 from robuststream.views.parts import Part
 from robuststream.views.text import printable
 
@@ -172,9 +173,9 @@ _TAGS: dict[int, tuple[str, Any, Callable[[Any], str]]] = {
     layout.TAG_PARITY: ("parity", layout.NUMBER, "{} for each 1000 symbols".format),
     layout.TAG_MODE: ("mode", layout.NUMBER, _numbered(Mode)),
     layout.TAG_COLOUR: ("colour", layout.NUMBER, _numbered(Colour)),
-    layout.TAG_CHECKPOINTS: ("checkpoints", layout.NUMBER, str),
+    layout.TAG_Z_CHECKPOINT: ("checkpoint after z", layout.NUMBER, str),
     layout.TAG_QUALITY: ("quality", layout.NUMBER, str),
-    layout.TAG_Y_CHECKPOINTS: ("checkpoints in y", layout.NUMBER, str),
+    layout.TAG_CHECKPOINTS: ("checkpoints in y", layout.NUMBER, str),
 }
 
 
@@ -203,7 +204,7 @@ def _header(walk: _Walk, part: Part) -> None:
 
 def _tile(walk: _Walk, part: Part, header: Header) -> None:
     z_words = None
-    if header.checkpoints:
+    if header.z_checkpoint:
         z_words = walk.varint("checkpoint: seam", "{} words, with the state's 2".format)
         stored = walk.number("checkpoint: CRC", 4, "{:#010x}")
         seam = len(walk.fields) - 1
@@ -214,36 +215,36 @@ def _tile(walk: _Walk, part: Part, header: Header) -> None:
     digests.append(walk.number("context digest", 4, "{:#010x}"))
     sums = [
         (len(walk.fields), walk.number(f"sum of y, part {number + 1}", 2, "{:#06x}"))
-        for number in range(header.y_checkpoints)
+        for number in range(header.checkpoints)
     ]
     begin, end = walk.at, part.payload[1]
     words = walk.data[begin : min(end, walk.limit)]
     if z_words is not None:
-        prefix = words[: z_words * layout.WORD]
-        right = layout.checkpoint_crc(header, part.stream_id, part.number, prefix)
-        holds = right == stored and len(prefix) == z_words * layout.WORD
+        prefix = words[: z_words * WORD]
+        right = checkpoint_crc(header, part.stream_id, part.number, prefix)
+        holds = right == stored and len(prefix) == z_words * WORD
         _words(walk, z_words, "" if holds else "its checkpoint fails")
         if not holds:
             walk.blame(f"computed {right:#010x}", len(walk.fields) - seam)
-    ends = layout.pieces(header, end - begin, z_words)
+    ends = pieces(header, end - begin, z_words)
     for number, ((start, stop), (place, stored)) in enumerate(zip(ends, sums, strict=True)):
         piece = words[start:stop]
-        right = layout.piece_sum(header, part.stream_id, part.number, number, digests, piece)
-        name = f"y words, part {number + 1} of {header.y_checkpoints + 1}"
+        right = piece_sum(header, part.stream_id, part.number, number, digests, piece)
+        name = f"y words, part {number + 1} of {header.checkpoints + 1}"
         walk.take(name, stop - start, _count)
         if right != stored:
             walk.blame("its sum fails")
             walk.blame(f"computed {right:#06x}", len(walk.fields) - place)
     name = "words" if z_words is None else "y words"
-    last = f", part {header.y_checkpoints + 1} of {header.y_checkpoints + 1}" if header.y_checkpoints else ""
-    walk.take(name + last, (end - walk.at) // layout.WORD * layout.WORD, _count)
+    last = f", part {header.checkpoints + 1} of {header.checkpoints + 1}" if header.checkpoints else ""
+    walk.take(name + last, (end - walk.at) // WORD * WORD, _count)
 
 
 def _words(walk: _Walk, z_words: int, fault: str) -> None:
     """The words up to the seam. The state is z's and y's."""
-    for name, count in (("state words", layout.STATE_WORDS), ("z words", z_words - layout.STATE_WORDS)):
+    for name, count in (("state words", STATE_WORDS), ("z words", z_words - STATE_WORDS)):
         if count > 0:
-            walk.take(name, count * layout.WORD, _count)
+            walk.take(name, count * WORD, _count)
             if fault:
                 walk.blame(fault)
 
@@ -298,7 +299,7 @@ def _parity(walk: _Walk, part: Part) -> None:
 
 
 def _count(raw: bytes) -> str:
-    return f"{len(raw) // layout.WORD} words"
+    return f"{len(raw) // WORD} words"
 
 
 def _hex(raw: bytes) -> str:

@@ -201,7 +201,7 @@ def _tile_facts(tile: TileReport, report: StreamReport) -> Rows:
     if tile.offset is not None and tile.size is not None:
         rows += [["offset", f"byte {tile.offset}"], ["size", f"{tile.size} bytes"]]
     if tile.z_salvaged or tile.y_salvaged:
-        parts = f"{tile.y_salvaged} of {report.header.y_checkpoints + 1} parts of y"
+        parts = f"{tile.y_salvaged} of {report.header.checkpoints + 1} parts of y"
         rows.append(["salvaged", " and ".join(["z"] * tile.z_salvaged + [parts] * bool(tile.y_salvaged))])
     if tile.correctable:
         rows.append(["correctable", "one or two flipped bits would explain the damage"])

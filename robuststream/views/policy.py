@@ -140,7 +140,7 @@ _VALUES: dict[str, Callable[[StreamReport], Any]] = {
     "synthesis_digest": lambda report: report.header.synthesis_digest.hex(),
     # What the header says counts only where such packets are there.
     "min_parity": lambda report: report.header.parity / 1000 if report.packets.get("PARITY") else 0.0,
-    "min_checkpoints": lambda report: report.header.y_checkpoints,
+    "min_checkpoints": lambda report: report.header.checkpoints,
     "max_tile": lambda report: report.header.tile,
     "max_pixels": lambda report: report.header.width * report.header.height,
     "max_bits_per_pixel": lambda report: 8 * report.file_bytes / (report.header.width * report.header.height),

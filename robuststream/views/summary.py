@@ -134,6 +134,6 @@ def _tiles(report: StreamReport, every_tile: bool) -> Iterator[tuple[str, bool]]
 
 def _state(tile: TileReport, report: StreamReport) -> str:
     parts = ["z"] * tile.z_salvaged
-    parts += [f"y {tile.y_salvaged}/{report.header.y_checkpoints + 1}"] * bool(tile.y_salvaged)
+    parts += [f"y {tile.y_salvaged}/{report.header.checkpoints + 1}"] * bool(tile.y_salvaged)
     salvaged = f", {'+'.join(parts)} salvaged" if parts else ""
     return tile.state.value + salvaged + ", correctable" * tile.correctable

@@ -14,7 +14,7 @@ from PIL import Image
 import robuststream as rs
 from robuststream import faults
 from robuststream.cli import main
-from robuststream.container.reader import read_stream
+from robuststream.transfers.reading import read_stream
 from tests.small import model, picture
 
 

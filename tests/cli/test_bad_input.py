@@ -51,7 +51,7 @@ def test_a_png(command: str, run: Run, files: Files, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", READERS)
 def test_no_header_survived(command: str, run: Run, files: Files, tmp_path: Path) -> None:
-    from robuststream.container.reader import read_stream
+    from robuststream.transfers.reading import read_stream
 
     tile = read_stream(files.stream.read_bytes()).report.tiles[1]
     assert tile.offset is not None

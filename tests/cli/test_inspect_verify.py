@@ -16,8 +16,8 @@ from PIL import Image
 import robuststream as rs
 from robuststream.container.layout import build_header, build_packet
 from robuststream.container.packets import Kind
-from robuststream.container.reader import read_stream
 from robuststream.container.report import Rule
+from robuststream.transfers.reading import read_stream
 from tests.cli.conftest import Files, Run
 from tests.helpers import sample_header, sample_stream
 

@@ -16,11 +16,11 @@ import pytest
 import safetensors.torch
 
 import robuststream as rs
-from robuststream.container.reader import read_stream
 from robuststream.container.writer import write_stream
 from robuststream.model import store as modelstore
 from robuststream.model.file import METADATA_KEY
 from robuststream.model.frozen import Model
+from robuststream.transfers.reading import read_stream
 from tests.cli.conftest import Files, Run
 from tests.helpers import sample_stream
 from tests.small import model, net

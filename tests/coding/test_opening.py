@@ -9,9 +9,9 @@ import pytest
 
 import robuststream as rs
 from robuststream.container import collect
-from robuststream.container.reader import read_stream
 from robuststream.container.scanner import scan
 from robuststream.container.writer import write_stream
+from robuststream.transfers.reading import read_stream
 from tests.helpers import without_headers
 from tests.small import model, picture
 
@@ -19,8 +19,8 @@ BAD = {
     "parameters": ("mbt2018-mean", {"parameters_digest": bytes(16)}, rs.ModelMismatch, "use the one that encoded it"),
     "synthesis": ("mbt2018-mean", {"synthesis_digest": bytes(16)}, rs.ModelMismatch, "another synthesis transform"),
     "tile": ("mbt2018-mean", {"tile": 65}, rs.DamagedStream, "a tile of 65 pixels"),
-    "no checkpoint": ("mbt2018-mean", {"checkpoints": 0}, rs.DamagedStream, "with 0 checkpoints does not fit"),
-    "a checkpoint": ("bmshj2018-factorized", {"checkpoints": 1}, rs.DamagedStream, "with 1 checkpoints does not fit"),
+    "no checkpoint": ("mbt2018-mean", {"z_checkpoint": False}, rs.DamagedStream, "with no checkpoint after z"),
+    "a checkpoint": ("bmshj2018-factorized", {"z_checkpoint": True}, rs.DamagedStream, "with a checkpoint after z"),
     "a quality": ("mbt2018-mean", {"quality": 1}, rs.DamagedStream, "quality index 1 does not fit"),
     "quality 8 of 8": ("mbt2018-mean-vbr", {"quality": 8}, rs.DamagedStream, "quality index 8 does not fit"),
 }
@@ -32,8 +32,8 @@ def test_a_header_that_does_not_fit_its_model(
 ) -> None:
     stream = read_stream(rs.encode(picture(64, 64), model(architecture), tile=64))
     tile = stream.tiles[0]
-    if "checkpoints" in changes:
-        tile = replace(tile, z_words=2 if changes["checkpoints"] else None)
+    if "z_checkpoint" in changes:
+        tile = replace(tile, z_words=2 if changes["z_checkpoint"] else None)
     data = write_stream(replace(stream.header, **changes), [tile])  # type: ignore[arg-type]
     with pytest.raises(error, match=message):
         rs.decode(data, model(architecture))

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from robuststream.container.access import read_front, read_tiles
-from robuststream.container.layout import INDEX, build_tile
+from robuststream.container.layout import INDEX
 from robuststream.container.packets import Kind, Metadata, Packet, Tile
-from robuststream.container.reader import read_stream
 from robuststream.container.scanner import scan
+from robuststream.container.tiles import build_tile
+from robuststream.transfers.reading import read_stream
 from tests.helpers import packet, sample_stream, varint
 
 HEADER, TILES, DATA = sample_stream(metadata=Metadata(xmp=b"<x/>"))

@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 
 from robuststream.container.collect import Collected, likely
-from robuststream.container.layout import INDEX, build_tile, stream_id
+from robuststream.container.layout import INDEX, stream_id
 from robuststream.container.packets import Header, Kind, Metadata, Packet
-from robuststream.container.reader import read_restored, read_stream
-from robuststream.container.repair import restore
 from robuststream.container.report import Rule
 from robuststream.container.scanner import scan
 from robuststream.container.stream import Stream
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import write_stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 from robuststream.faults import drop_tiles, flip_bits
+from robuststream.transfers.reading import read_restored, read_stream, restore
 from tests.helpers import packet, random_tiles, sample_header, sample_stream
 
 HEADER, TILES, DATA = sample_stream(sample_header(64, 64), words=6)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from robuststream.container import collect, layout
+from robuststream.container import collect
 from robuststream.container.collect import Collected, likely
 from robuststream.container.packets import Kind, Packet, Tile
-from robuststream.container.reader import read_stream
 from robuststream.container.report import Rule
 from robuststream.container.scanner import Scanner, scan
+from robuststream.container.tiles import build_tile
 from robuststream.faults import flip_bits
+from robuststream.transfers.reading import read_stream
 from tests.helpers import memory_below, packet, sample_header, sample_stream
 
 HEADER, TILES, DATA = sample_stream(sample_header(64, 64), words=6)
@@ -49,8 +50,8 @@ def test_a_stream_is_scanned_once(monkeypatch):
 
     monkeypatch.setattr(Scanner, "__init__", counted)
     pytest.importorskip("raptorq")
-    from robuststream.container.reader import read_restored
     from robuststream.container.writer import write_stream
+    from robuststream.transfers.reading import read_restored
 
     data = write_stream(sample_header(64, 64, parity=900), TILES)
     tile = next(p for p in scan(data) if isinstance(p, Packet) and p.kind == Kind.TILE)
@@ -81,7 +82,7 @@ def test_memory_does_not_grow_with_headerless_tiles():
 
 def test_a_conflict_among_many_repeated_tiles_is_kept():
     changed = Tile(1, TILES[1].words[:-1] + b"!", TILES[1].digest, TILES[1].z_words)
-    second = packet(Kind.TILE, IDENTITY, 1, layout.build_tile(HEADER, IDENTITY, changed))
+    second = packet(Kind.TILE, IDENTITY, 1, build_tile(HEADER, IDENTITY, changed))
     tile = next(p for p in PACKETS if (p.kind, p.number) == (Kind.TILE, 3))
     again = DATA[tile.offset : tile.offset + tile.size] * 6000
     gone = next(p for p in PACKETS if (p.kind, p.number) == (Kind.TILE, 0))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robuststream.container import correction, layout, remains
-from robuststream.container.correction import Corrected, Corrector
+from robuststream.container import correction, layout, remains, syndromes
+from robuststream.container.correction import Corrected
 from robuststream.container.packets import Gap, Kind, Metadata, Packet
 from robuststream.container.remains import Search
 from robuststream.container.scanner import scan
@@ -59,19 +59,6 @@ def test_random_pairs():
         item = PACKETS[rng.integers(len(PACKETS))]
         pair = tuple(sorted(map(int, 8 * item.offset + rng.choice(8 * item.size, 2, replace=False))))
         assert found(flipped(DATA, *pair)) == [[Corrected(item, pair)]], pair
-
-
-def test_pairs_are_the_same_in_numpy(monkeypatch):
-    rng = np.random.default_rng(7)
-    hurts = []
-    for size in (0, 1, 100, 5000, 16_000):
-        data = packet(Kind.TILE, IDENTITY, 5, rng.bytes(size))
-        for count in (2, 2, 4, 6):
-            hurts.append(flipped(data, *map(int, rng.choice(range(8 * (len(data) - size - 4), 8 * len(data)), count))))
-    one_by_one = [found(hurt) for hurt in hurts]
-    monkeypatch.setattr(correction, "FEW_BITS", 0)
-    assert [found(hurt) for hurt in hurts] == one_by_one
-    assert sum(map(bool, one_by_one)) > 5
 
 
 def plain_places(data: bytes, start: int, end: int) -> list[int]:
@@ -192,7 +179,7 @@ def test_one_flip_in_a_packet_of_any_size(size):
 
 
 def test_pairs_in_long_packets_are_not_looked_for():
-    data = layout.build_packet(Kind.TILE, IDENTITY, 0, bytes(correction.MAX_PAIR_BITS // 8))
+    data = layout.build_packet(Kind.TILE, IDENTITY, 0, bytes(syndromes.MAX_PAIR_BITS // 8))
     assert found(flipped(data, 2000, 3000)) == []
     assert len(found(flipped(data, 2000))) == 1
 
@@ -233,27 +220,27 @@ class Work:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done = 0
-        heads, pairs, distance, crc = remains.heads, Corrector._pairs, correction._distance, correction.crc32c
+        heads, pairs, one, crc = remains.heads, syndromes.pairs_of, syndromes.bit_of, correction.crc32c
 
         def counted_crc(data: bytes, seed: int = 0) -> int:
             self.done += len(data)
             return crc(data, seed)
 
-        def counted_pairs(corrector: Corrector, syndrome: int, bits: int) -> list[tuple[int, ...]]:
+        def counted_pairs(syndrome: int, bits: int) -> list[tuple[int, int]]:
             self.done += bits // 8
-            return pairs(corrector, syndrome, bits)
+            return pairs(syndrome, bits)
 
-        def counted_distance(syndrome: int, size: int) -> int | None:
-            self.done += size
-            return distance(syndrome, size)
+        def counted_bit(syndrome: int, bits: int) -> int | None:
+            self.done += bits // 8
+            return one(syndrome, bits)
 
         def counted_heads(raw: bytes, identity: bytes):
             self.done += remains.NAME
             return heads(raw, identity)
 
         monkeypatch.setattr(correction, "crc32c", counted_crc)
-        monkeypatch.setattr(Corrector, "_pairs", counted_pairs)
-        monkeypatch.setattr(correction, "_distance", counted_distance)
+        monkeypatch.setattr(syndromes, "pairs_of", counted_pairs)
+        monkeypatch.setattr(syndromes, "bit_of", counted_bit)
         monkeypatch.setattr(remains, "heads", counted_heads)
 
 

@@ -241,9 +241,9 @@ class Counter:
             self.summed += len(data)
             return crc32c(data, crc)
 
-        def counted_sum(data: np.ndarray, at: int, steps: int, *others: object) -> None:
-            self.summed += 8 * steps
-            sum_up(data, at, steps, *others)
+        def counted_sum(data: np.ndarray, at: int, states: np.ndarray) -> None:
+            self.summed += len(data) - at
+            sum_up(data, at, states)
 
         def counted_search(data: np.ndarray, at: int, block: int, *others: object) -> tuple[int, int, int, int]:
             found = search(data, at, block, *others)

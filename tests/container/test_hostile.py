@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Iterator
 
 import pytest
@@ -11,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robuststream.checksum import crc16
-from robuststream.container import layout, symbols
+from robuststream.container import layout, leftovers, symbols
 from robuststream.container.judge import without
 from robuststream.container.packets import Header, Kind, Salvage
 from robuststream.container.parity import Block
-from robuststream.container.reader import read_restored, read_stream
-from robuststream.container.repair import restore
 from robuststream.container.report import Rule
-from tests.helpers import memory_below, packet, sample_header, varint
+from robuststream.transfers.reading import read_restored, read_stream, restore
+from tests.helpers import memory_below, packet, packet_header, sample_header, varint
 
 IDENTITY = b"\x01\x02\x03\x04"
 
@@ -68,9 +66,7 @@ def forged(kind: int, count: int, behind: bytes = b"", distinct: str = "number")
     headers = []
     for n in range(count):
         number, identity = (n, IDENTITY) if distinct == "number" else (0, n.to_bytes(4, "big"))
-        fields = {"kind": kind, "stream_id": identity, "number": number, "length": layout.MAX_PAYLOAD}
-        raw = layout.PACKET_FIELDS.build(fields)
-        headers.append(layout.SYNC + raw + struct.pack("<H", crc16(raw)) + behind)
+        headers.append(packet_header(kind, identity, number, layout.MAX_PAYLOAD) + behind)
     return b"".join(headers)
 
 
@@ -98,14 +94,14 @@ def test_damaged_packets_of_other_kinds_are_told_up_to_a_limit():
 def test_salvage_is_bounded(monkeypatch):
     """Damaged tiles nested in each other, each with a checkpoint over all that it claims."""
     seen = 0
-    salvage = layout.salvage_tile
+    salvage = leftovers.salvage_tile
 
     def counted(header: Header, identity: bytes, index: int, payload: bytes, length: int) -> Salvage | None:
         nonlocal seen
         seen += len(payload)
         return salvage(header, identity, index, payload, length)
 
-    monkeypatch.setattr(layout, "salvage_tile", counted)
+    monkeypatch.setattr(leftovers, "salvage_tile", counted)
     header = packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header(1 << 14, 1 << 14)))
     data = header + forged(Kind.TILE, 5000, behind=varint(1 << 17) + b"crc.")
     report = read_stream(data).report

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from robuststream.container import layout
 from robuststream.container.packets import Colour, Kind, Mode, Tile, is_critical, kind_name
 from robuststream.errors import DamagedStream, ImageError, UnsupportedVersion
-from tests.helpers import packet, random_tiles, sample_header, slow_crc16, slow_crc32c, varint
+from tests.helpers import METADATA, packet, sample_header, slow_crc16, slow_crc32c, varint
 
 IDENTITY = b"\x01\x02\x03\x04"
 DIGEST, SYNTHESIS = bytes(range(16)), bytes(range(16, 32))
@@ -130,7 +130,9 @@ def test_header_at_its_defaults_written_out():
 
 
 def test_header_with_every_field_stands_in_the_order_of_tags():
-    header = sample_header(colour=Colour.GREY, checkpoints=0, metadata_packets=200, model_name="käse", y_checkpoints=3)
+    header = sample_header(
+        colour=Colour.GREY, z_checkpoint=False, metadata_packets=200, model_name="käse", checkpoints=3
+    )
     name = "käse".encode()
     expected = (
         (FRONT + SIZE)
@@ -153,17 +155,17 @@ def test_header_comes_back(width, height, tile, name):
 
 
 @given(
-    st.sampled_from(Mode), st.sampled_from(Colour), st.integers(0, 1), st.integers(0, 9), st.integers(0, 15),
+    st.sampled_from(Mode), st.sampled_from(Colour), st.booleans(), st.integers(0, 9), st.integers(0, 15),
     st.integers(0, 300), st.integers(0, 4000), st.text(max_size=5),
 )  # fmt: skip
 def test_fields_are_written_in_order_and_none_at_its_default(
-    mode, colour, checkpoints, quality, more, notes, share, name
+    mode, colour, after_z, quality, checkpoints, notes, share, name
 ):
     header = sample_header(
-        mode=mode, colour=colour, checkpoints=checkpoints, quality=quality, y_checkpoints=more, metadata_packets=notes,
-        parity=share, model_name=name,
+        mode=mode, colour=colour, z_checkpoint=after_z, quality=quality, checkpoints=checkpoints,
+        metadata_packets=notes, parity=share, model_name=name,
     )  # fmt: skip
-    written = {2: name.encode(), 4: notes, 8: share, 9: mode, 11: colour, 13: checkpoints, 15: quality, 23: more}
+    written = {2: name.encode(), 4: notes, 8: share, 9: mode, 11: colour, 13: after_z, 15: quality, 23: checkpoints}
     defaults = {2: b"", 4: 0, 8: 0, 9: 0, 11: 0, 13: 1, 15: 0, 23: 0}
     values = {1: varint(96) + varint(64), 3: varint(32), 5: DIGEST, 7: SYNTHESIS}
     values |= {
@@ -304,163 +306,6 @@ def test_stream_id_is_the_start_of_sha256():
     assert layout.stream_id(PLAIN, tiles) == hashlib.sha256(text).digest()[:4]
 
 
-# --- TILE -----------------------------------------------------------------------------------------------------------
-
-WORDS = bytes(range(100, 124))  # six words
-#: Over the parameter digest, the stream id, the tile's number as u32 and the first three words.
-SEAM_CRC = slow_crc32c(DIGEST + IDENTITY + b"\x04\0\0\0" + WORDS[:12])
-PAYLOAD = b"\x03" + struct.pack("<I", SEAM_CRC) + struct.pack("<I", 0xCAFEBABE) + WORDS
-
-
-def test_tile_with_checkpoint_written_out():
-    tile = Tile(4, WORDS, 0xCAFEBABE, z_words=3)
-    assert layout.build_tile(sample_header(), IDENTITY, tile) == PAYLOAD
-    assert layout.parse_tile(sample_header(), IDENTITY, 4, PAYLOAD) == tile
-
-
-def test_tile_without_checkpoint_written_out():
-    header, tile = sample_header(checkpoints=0), Tile(4, WORDS, 0xCAFEBABE)
-    assert layout.build_tile(header, IDENTITY, tile) == PAYLOAD[5:]
-    assert layout.parse_tile(header, IDENTITY, 4, PAYLOAD[5:]) == tile
-    assert layout.salvage_tile(header, IDENTITY, 4, PAYLOAD[5:]) is None
-
-
-def seam(z_words: int, words: bytes = WORDS) -> bytes:
-    """A tile payload whose checkpoint is right for `z_words`, sensible or not."""
-    crc = slow_crc32c(DIGEST + IDENTITY + b"\x04\0\0\0" + words[: 4 * z_words])
-    return varint(z_words) + struct.pack("<II", crc, 0xCAFEBABE) + words
-
-
-BROKEN_TILES = {
-    "empty": b"",
-    "no digest": PAYLOAD[:8],
-    "no words": PAYLOAD[:9],
-    "one word": seam(1, WORDS[:4]),
-    "half a word": PAYLOAD + b"ab",
-    "seam inside the state": seam(1),
-    "seam at nothing": seam(0),
-    "seam behind the end": seam(7),
-    "seam CRC wrong": PAYLOAD[:1] + b"\0\0\0\0" + PAYLOAD[5:],
-    "number not in its shortest form": b"\x83\x00" + PAYLOAD[1:],
-}
-
-
-@pytest.mark.parametrize("payload", BROKEN_TILES.values(), ids=BROKEN_TILES)
-def test_tile_that_breaks_the_rules_is_none(payload):
-    assert layout.parse_tile(sample_header(), IDENTITY, 4, payload) is None
-
-
-def test_tile_of_another_place_stream_or_model_is_none():
-    other_model = sample_header(parameters_digest=SYNTHESIS)
-    for parse in (layout.parse_tile, layout.salvage_tile):
-        assert parse(sample_header(), IDENTITY, 4, PAYLOAD) is not None
-        assert parse(sample_header(), IDENTITY, 5, PAYLOAD) is None
-        assert parse(sample_header(), b"\x01\x02\x03\x05", 4, PAYLOAD) is None
-        assert parse(other_model, IDENTITY, 4, PAYLOAD) is None
-        assert parse(sample_header(32, 32), IDENTITY, 4, PAYLOAD) is None  # a picture of one tile has no tile 4
-
-
-@given(st.binary(max_size=60), st.integers(0, len(PAYLOAD)))
-def test_any_tile_bytes_end_in_the_tile_or_none(junk, keep):
-    payload = PAYLOAD[:keep] + junk
-    tile = layout.parse_tile(sample_header(), IDENTITY, 4, payload)
-    if tile is not None:
-        assert layout.build_tile(sample_header(), IDENTITY, tile) == payload
-    left = layout.salvage_tile(sample_header(), IDENTITY, 4, payload)
-    assert left is None or left.words == WORDS[:12]
-
-
-def test_salvage_needs_the_bytes_up_to_the_seam_and_no_more():
-    needed = 1 + 4 + 4 + 12
-    for end in range(len(PAYLOAD) + 1):
-        found = layout.salvage_tile(sample_header(), IDENTITY, 4, PAYLOAD[:end])
-        assert (found and found.words) == (WORDS[:12] if end >= needed else None), end
-
-
-def test_salvage_survives_any_flip_behind_the_seam_and_none_before():
-    needed = 1 + 4 + 4 + 12
-    # The context digest belongs to y: z is proven without it.
-    digest = range(8 * 5, 8 * 9)
-    for bit in range(8 * len(PAYLOAD)):
-        flipped = bytearray(PAYLOAD)
-        flipped[bit // 8] ^= 1 << bit % 8
-        found = layout.salvage_tile(sample_header(), IDENTITY, 4, bytes(flipped))
-        survives = bit >= 8 * needed or bit in digest
-        assert (found and found.words) == (WORDS[:12] if survives else None), bit
-
-
-# Eight words of y behind a seam of 3, in three parts by two checkpoints: 3, 3 and 2 words.
-LONG = WORDS[:12] + bytes(range(100, 132))
-PARTS = {2: (LONG[12:24], LONG[24:36]), 15: tuple(LONG[n : n + 4] for n in range(12, 44, 4)) + (b"",) * 7}
-
-
-def summed(count: int, digests: bytes = struct.pack("<I", 0xCAFEBABE)) -> bytes:
-    """The sums of section 6, written out."""
-    place = [struct.pack("<II", 4, number) for number in range(count)]
-    parts = zip(place, PARTS[count], strict=True)
-    return b"".join(struct.pack("<H", slow_crc16(DIGEST + IDENTITY + at + digests + part)) for at, part in parts)
-
-
-@pytest.mark.parametrize("count", PARTS)
-def test_tile_with_checkpoints_in_y_written_out(count):
-    header = sample_header(y_checkpoints=count)
-    payload = seam(3, b"")[:9] + summed(count) + LONG
-    payload = payload[:1] + struct.pack("<I", SEAM_CRC) + payload[5:]
-    tile = Tile(4, LONG, 0xCAFEBABE, z_words=3)
-    assert layout.build_tile(header, IDENTITY, tile) == payload
-    assert layout.parse_tile(header, IDENTITY, 4, payload) == tile
-
-
-def test_what_stands_before_damage_in_y_is_salvaged_up_to_the_last_checkpoint():
-    header = sample_header(y_checkpoints=2)
-    payload = layout.build_tile(header, IDENTITY, Tile(4, LONG, 0xCAFEBABE, z_words=3))
-    begin = len(payload) - len(LONG)
-    for at in range(len(payload)):
-        left = layout.salvage_tile(header, IDENTITY, 4, payload[:at] + bytes([payload[at] ^ 0x40]) + payload[at + 1 :])
-        if at < 5 or begin <= at < begin + 12:
-            assert left is None, at
-            continue
-        # The digest and the first sum are part of what proves the first piece.
-        pieces = 0 if at < begin - 2 else 1 if at < begin else min(2, (at - begin - 12) // 12)
-        assert (left.pieces, left.words) == (pieces, LONG[: 12 + 12 * pieces]), at
-        assert not pieces or (left.digest, left.z_words, left.earlier) == (0xCAFEBABE, 3, ())
-
-
-def test_a_tile_cut_short_keeps_the_pieces_that_are_there():
-    header = sample_header(y_checkpoints=2)
-    payload = layout.build_tile(header, IDENTITY, Tile(4, LONG, 0xCAFEBABE, z_words=3))
-    begin = len(payload) - len(LONG)
-    for end in range(begin + 12, len(payload)):
-        left = layout.salvage_tile(header, IDENTITY, 4, payload[:end], len(payload))
-        assert left.pieces == min(2, (end - begin - 12) // 12), end
-
-
-def test_the_first_pieces_of_a_tile_without_z_are_salvaged():
-    header = sample_header(checkpoints=0, y_checkpoints=2)
-    payload = layout.build_tile(header, IDENTITY, Tile(4, LONG, 0xCAFEBABE))
-    step = 4 * 4  # 11 words in three parts
-    for at in range(len(payload)):
-        left = layout.salvage_tile(header, IDENTITY, 4, payload[:at] + bytes([payload[at] ^ 1]) + payload[at + 1 :])
-        pieces = 0 if at < 6 else 1 if at < 8 else min(2, (at - 8) // step)
-        assert (left and left.words) == (LONG[: pieces * step] if pieces else None), at
-
-
-def test_a_piece_of_another_place_stream_model_or_quality_is_not_taken():
-    header = sample_header(checkpoints=0, y_checkpoints=2)
-    payload = layout.build_tile(header, IDENTITY, Tile(4, LONG, 0xCAFEBABE))
-    others = {
-        "place": (header, IDENTITY, 5),
-        "stream": (header, b"\x01\x02\x03\x05", 4),
-        "model": (replace(header, parameters_digest=SYNTHESIS), IDENTITY, 4),
-        "quality": (replace(header, quality=1), IDENTITY, 4),
-    }
-    assert layout.salvage_tile(header, IDENTITY, 4, payload).pieces == 2
-    for what, (other, identity, index) in others.items():
-        assert layout.salvage_tile(other, identity, index, payload) is None, what
-    swapped = payload[:8] + payload[24:40] + payload[8:24] + payload[40:]
-    assert layout.salvage_tile(header, IDENTITY, 4, swapped) is None
-
-
 # --- INDEX, METADATA ------------------------------------------------------------------------------------------------
 
 
@@ -470,55 +315,17 @@ def test_index_written_out():
 
 
 def test_metadata_written_out():
-    data = layout.METADATA.build({"type": 1, "part": 2, "parts": 300, "data": b"icc"})
-    assert data == b"\x01\x02\xac\x02icc"
-
-
-@pytest.mark.parametrize(("earlier", "read"), [(0, True), (11, True), (12, False), (255, False)])
-def test_a_tile_has_at_most_11_earlier_digests(earlier, read):
-    header = sample_header(mode=Mode.NATIVE)
-    tile = replace(random_tiles(header)[0], earlier=tuple(range(earlier)))
-    parsed = layout.parse_tile(header, IDENTITY, 0, layout.build_tile(header, IDENTITY, tile))
-    assert parsed == (tile if read else None)
+    assert layout.build_metadata(layout.MetadataPart(1, 2, 300, b"icc")) == b"\x01\x02\xac\x02icc"
 
 
 def test_parity_of_four_is_the_most():
     assert layout.parse_header(PLAIN + b"\x08\x02\xa0\x1f") == sample_header(parity=4000)
 
 
-# --- By hand, and as the structures say -----------------------------------------------------------------------------
-
-
-@given(
-    st.binary(max_size=60),
-    st.sampled_from([0, 1]),
-    st.sampled_from(list(Mode)),
-    st.integers(0, 15),
-)
-def test_a_tile_is_split_as_its_structure_says(payload, checkpoints, mode, y_checkpoints):
-    header = sample_header(checkpoints=checkpoints, mode=mode, y_checkpoints=y_checkpoints)
-    try:
-        expected = layout.TILE.parse(payload, **layout._tile_context(header))
-    except construct.ConstructError:
-        assert layout.split_tile(header, payload) is None
-        return
-    fields, words = layout.split_tile(header, payload)
-    assert (fields.earlier, fields.digest, fields.sums) == (
-        tuple(expected.earlier or ()),
-        expected.digest,
-        tuple(expected.sums),
-    )
-    assert (fields.size, words) == (expected.size, payload[expected.size :])
-    if checkpoints:
-        assert fields.checkpoint == (expected.checkpoint.z_words, expected.checkpoint.crc)
-    else:
-        assert fields.checkpoint is None
-
-
 @given(st.binary(max_size=20))
 def test_metadata_is_read_as_its_structure_says(payload):
     try:
-        expected = layout.METADATA.parse(payload)
+        expected = METADATA.parse(payload)
     except construct.ConstructError:
         assert layout.parse_metadata(payload) is None
         return

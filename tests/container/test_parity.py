@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from robuststream.container import parity
 from robuststream.container.packets import Kind, Metadata, Packet
-from robuststream.container.reader import read_stream
 from robuststream.container.report import Rule
 from robuststream.container.scanner import scan
 from robuststream.container.writer import write_stream
+from robuststream.transfers.reading import read_stream
 from tests.helpers import packet, random_tiles, sample_header, sample_stream, slow_crc16, slow_crc32c, varint
 
 HEADER = sample_header(parity=250)

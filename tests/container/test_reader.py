@@ -8,19 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robuststream.container import layout
+from robuststream.container import layout, remains
 from robuststream.container.collect import Found
-from robuststream.container.correction import Corrected, Corrector
+from robuststream.container.correction import Corrected
 from robuststream.container.judge import guess
 from robuststream.container.leftovers import sort_out
 from robuststream.container.packets import Candidate, Gap, Kind, Metadata, Packet, Tile
-from robuststream.container.reader import read_stream, read_streams
 from robuststream.container.remains import Search
 from robuststream.container.report import Rule, TileState
 from robuststream.container.scanner import scan
 from robuststream.container.stream import Stream
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import write_stream
 from robuststream.errors import DamagedStream, NotARobustStream, StreamNotFound, UnsupportedVersion
+from robuststream.transfers.reading import read_stream, read_streams
 from tests.helpers import packet, random_tiles, sample_header, sample_stream
 
 METADATA = Metadata(xmp=b"<x/>")
@@ -93,12 +94,12 @@ def test_undamaged_stream_comes_back_whole():
     st.integers(1, 200),
     st.integers(1, 200),
     st.integers(30, 70),
-    st.sampled_from([0, 1]),
+    st.booleans(),
     st.integers(2, 700),
     st.binary(max_size=40_000) | st.none(),
 )
-def test_whatever_is_written_is_read(width, height, tile, checkpoints, words, icc):
-    header = sample_header(width, height, tile, checkpoints=checkpoints)
+def test_whatever_is_written_is_read(width, height, tile, z_checkpoint, words, icc):
+    header = sample_header(width, height, tile, z_checkpoint=z_checkpoint)
     tiles = random_tiles(header, words)
     stream = read_stream(write_stream(header, tiles, Metadata(icc=icc)))
     assert stream.report.findings == ()
@@ -318,7 +319,7 @@ def test_a_packet_that_may_be_one_of_two_is_left_alone(monkeypatch):
     one, two = (item for item in PACKETS if item.kind == Kind.TILE and item.number < 2)
     for explained, candidates in (((one,), {0: (Candidate(TILES[0], (8,)),)}), ((one, two), {})):
         corrected = [Corrected(item, (8,)) for item in explained]
-        monkeypatch.setattr(Corrector, "explanations", lambda self, at, head, found=corrected: found)
+        monkeypatch.setattr(remains, "explanations", lambda data, at, head, found=corrected: found)
         search = Search(
             hit(*[()] * PACKETS.index(one), (150,)), [Gap(one.offset, one.offset + one.size)], IDENTITY, any_of
         )
@@ -381,7 +382,7 @@ def test_z_is_salvaged_from_a_file_that_ends_in_y():
 
 
 def test_parts_of_y_that_are_salvaged_are_counted():
-    _, _, data = sample_stream(sample_header(64, 64, y_checkpoints=3), words=30)
+    _, _, data = sample_stream(sample_header(64, 64, checkpoints=3), words=30)
     tile = next(item for item in scan(data) if item.kind == Kind.TILE)
     hurt = bytearray(data)
     for place in range(3):
@@ -392,7 +393,7 @@ def test_parts_of_y_that_are_salvaged_are_counted():
 
 
 def test_no_z_is_salvaged_without_checkpoints():
-    header = sample_header(64, 64, checkpoints=0)
+    header = sample_header(64, 64, z_checkpoint=False)
     data = bytearray(write_stream(header, random_tiles(header)))
     target = next(item for item in scan(bytes(data)) if item.kind == Kind.TILE)
     data[target.offset + target.size - 6] ^= 1
@@ -437,7 +438,7 @@ def forge(kind: int, number: int, payload: bytes, place: int = len(PIECES)) -> b
 
 def test_second_tile_that_differs_is_a_conflict_and_the_first_counts():
     changed = Tile(3, TILES[0].words, TILES[0].digest, TILES[0].z_words)
-    stream = read_damaged(forge(Kind.TILE, 3, layout.build_tile(HEADER, IDENTITY, changed)))
+    stream = read_damaged(forge(Kind.TILE, 3, build_tile(HEADER, IDENTITY, changed)))
     assert list(stream.tiles.values()) == TILES
     assert Rule.TILE_CONFLICT in rules(stream)
 
@@ -457,7 +458,7 @@ def test_tile_with_valid_crc_but_broken_payload_is_told():
 
 
 def test_tile_outside_the_picture_is_told():
-    payload = layout.build_tile(HEADER, IDENTITY, TILES[0])
+    payload = build_tile(HEADER, IDENTITY, TILES[0])
     assert Rule.TILE_FORMAT in rules(read_damaged(forge(Kind.TILE, 9, payload)))
 
 
@@ -475,7 +476,7 @@ def test_numbers_of_header_and_index_mean_nothing():
 
 def test_header_and_tiles_that_do_not_belong_together_are_told():
     tiles = [Tile(tile.index, tile.words[:-1] + b"!", tile.digest, tile.z_words) for tile in TILES]
-    bodies = {tile.index: layout.build_tile(HEADER, IDENTITY, tile) for tile in tiles}
+    bodies = {tile.index: build_tile(HEADER, IDENTITY, tile) for tile in tiles}
     data = b"".join(
         packet(Kind.TILE, IDENTITY, item.number, bodies[item.number]) if item.kind == Kind.TILE else piece
         for item, piece in zip(PACKETS, PIECES, strict=True)
@@ -544,7 +545,7 @@ def test_order_of_a_newer_version_is_not_judged(minor):
     payload = bytes([layout.MAJOR, minor]) + layout.build_header(HEADER)[2:]
     identity = layout.stream_id(payload, TILES)
     pieces = [packet(Kind.HEADER, identity, 0, payload), packet(Kind.INDEX, identity, 0, bytes(4))]
-    pieces += [packet(Kind.TILE, identity, t.index, layout.build_tile(HEADER, identity, t)) for t in TILES[::-1]]
+    pieces += [packet(Kind.TILE, identity, t.index, build_tile(HEADER, identity, t)) for t in TILES[::-1]]
     stream = read_stream(b"".join(pieces))
     assert list(stream.tiles.values()) == TILES
     assert stream.report.intact == (minor > 0)
@@ -612,7 +613,7 @@ def test_a_conflict_is_not_forgotten_among_many_findings(count):
     tiles = [piece for piece, item in zip(PIECES, PACKETS, strict=True) if (item.kind, item.number) != (Kind.TILE, 3)]
     other = packet(Kind.HEADER, IDENTITY, 0, layout.build_header(sample_header(32, 128)))
     changed = Tile(1, TILES[1].words[:-1] + b"!", TILES[1].digest, TILES[1].z_words)
-    second = packet(Kind.TILE, IDENTITY, 1, layout.build_tile(HEADER, IDENTITY, changed))
+    second = packet(Kind.TILE, IDENTITY, 1, build_tile(HEADER, IDENTITY, changed))
     noise = b"".join(map(damaged_note, range(count)))
     for before, behind in ((b"", noise), (noise, b"")):
         stream = read_stream(before + b"".join(tiles) + other + behind)

@@ -15,12 +15,12 @@ from robuststream.container import layout, parity, symbols
 from robuststream.container.collect import Collected
 from robuststream.container.copies import MAX_PLACES, Copy
 from robuststream.container.packets import Kind, Metadata, Packet
-from robuststream.container.reader import read_restored, read_stream
-from robuststream.container.repair import restore
-from robuststream.container.restoring import MAX_MIXTURES, _mixtures
 from robuststream.container.scanner import scan
 from robuststream.container.symbols import MAX_SHIFT, Effort, SymbolSearch
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import write_stream
+from robuststream.faults import drop_tiles
+from robuststream.transfers.reading import read_restored, read_stream, restore
 from tests.helpers import memory_below, packet, random_tiles, sample_header, sample_stream
 
 HEADER = sample_header(parity=500)
@@ -83,7 +83,7 @@ def test_parity_of_another_header_than_the_one_that_counts():
 def test_parity_of_another_header_spoils_no_whole_stream(payload):
     """What the stream id proves is whole, whatever a stranger's parity gives back beside it."""
     identity, size = PACKETS[0].stream_id, PACKETS[0].size
-    swapped = layout.build_tile(HEADER, identity, replace(TILES[2], words=bytes(200)))
+    swapped = build_tile(HEADER, identity, replace(TILES[2], words=bytes(200)))
     payload = payload or layout.build_header(replace(HEADER, tile=256, metadata_packets=9))
     raw = [packet(Kind.HEADER, identity, 0, payload)]
     raw += [packet(Kind.METADATA, identity, n, b"") for n in range(9)]
@@ -287,7 +287,7 @@ def test_a_tile_by_parity_beside_a_strangers():
         tile = TILES[item.number]
         if item.number == 1:
             tile = replace(tile, words=tile.words[:-4] + b"else")
-        return packet(item.kind, item.stream_id, item.number, layout.build_tile(HEADER, item.stream_id, tile))
+        return packet(item.kind, item.stream_id, item.number, build_tile(HEADER, item.stream_id, tile))
 
     stream = read_restored(repacked(Kind.TILE, other))
     assert set(stream.restored) == {0}
@@ -323,6 +323,17 @@ def test_a_packet_solved_for_must_be_what_its_ordinal_says(kind, identity, numbe
     assert restore([b"".join(there)]).restored == ((2,) if taken else ())
 
 
+def test_with_nothing_left_to_spend_nothing_is_restored(monkeypatch):
+    """Neither what PARITY packets hold nor what stands in damaged places is looked at."""
+    hurt = drop_tiles(DATA, tiles=[2])
+    assert restore([hurt]).restored == (2,)
+    monkeypatch.setattr(symbols, "LOOKED", 0)
+    monkeypatch.setattr(symbols, "SPARE_LOOKED", 0)
+    restored = restore([hurt])
+    assert (restored.data, restored.restored) == (hurt, ())
+    assert restored.needed > 0
+
+
 def test_only_symbols_inside_a_copy_are_looked_for():
     """bad-wide-description: of symbols that no place is left for, any number cost nothing."""
     data = bytes(200)
@@ -351,14 +362,6 @@ def test_symbols_beside_their_place_are_those_that_stand_there():
         search = SymbolSearch(block, [Copy(Collected(data), [])], [{(Kind.HEADER, 0): [place]}], sums, {}, Effort(1000))
         found = search._run(data, place, list(range(20)), 1)
         assert found == {n: data[place + 32 * n : place + 32 * (n + 1)] for n in inside}
-
-
-def test_mixtures_of_descriptions_are_limited():
-    one, two = b"\xff" * 20 + b"same" + b"a" * 8, b"\xfe" * 20 + b"same" + b"b" * 8
-    wanted = {a[:cut] + b[cut:] for a, b in ((one, two), (two, one)) for cut in range(1, len(one))}
-    assert wanted - {one, two} <= set(_mixtures([one, two])) <= wanted | {one, two}
-    random = np.random.default_rng(1)
-    assert len(_mixtures([b"\xff" * 9 + random.bytes(600) for _ in range(6)])) == MAX_MIXTURES
 
 
 def test_a_tile_that_breaks_the_rules_is_not_whole():

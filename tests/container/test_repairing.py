@@ -9,20 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robuststream.checksum import crc16
 from robuststream.container import layout
 from robuststream.container.packets import Kind, Metadata, Packet
-from robuststream.container.reader import read_restored, read_stream
-from robuststream.container.repair import restore
 from robuststream.container.report import Rule
 from robuststream.container.scanner import scan
 from robuststream.container.stream import Stream
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import write_stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
-from tests.helpers import packet, random_tiles, sample_header
+from robuststream.transfers.reading import read_restored, read_stream, restore
+from tests.helpers import packet, packet_header, random_tiles, sample_header
 
 NOTES = Metadata(icc=b"profile" * 20, xmp=b"<x/>")
-PLAIN_HEADER = sample_header(y_checkpoints=3)
+PLAIN_HEADER = sample_header(checkpoints=3)
 TILES = random_tiles(PLAIN_HEADER, words=60)
 PLAIN = write_stream(PLAIN_HEADER, TILES, NOTES)
 DATA = write_stream(replace(PLAIN_HEADER, parity=500), TILES, NOTES)
@@ -218,16 +217,11 @@ def test_a_damaged_packet_of_another_copy_is_put_in():
     assert (set(stream.tiles), stream.salvaged) == ({0, 2, 3, 4, 5}, read_stream(hurt).salvaged)
 
 
-def damaged_head(kind: int, identity: bytes, number: int, length: int) -> bytes:
-    fields = layout.PACKET_FIELDS.build({"kind": kind, "stream_id": identity, "number": number, "length": length})
-    return layout.SYNC + fields + crc16(fields).to_bytes(2, "little")
-
-
 def test_of_damaged_packets_that_claim_each_other_no_byte_is_taken_twice():
     identity = bytes(4)
     header = packet(Kind.HEADER, identity, 0, layout.build_header(sample_header(1 << 14, 1 << 14, 32)))
     first = header + packet(Kind.TILE, identity, 0, bytes(40))
-    second = header + b"".join(damaged_head(Kind.TILE, identity, n, 1 << 20) for n in range(1, 500)) + bytes(9000)
+    second = header + b"".join(packet_header(Kind.TILE, identity, n, 1 << 20) for n in range(1, 500)) + bytes(9000)
     data = restore([first, second]).data
     assert data.startswith(first)
     assert len(data) <= len(first) + len(second)
@@ -240,7 +234,7 @@ def test_a_damaged_packet_of_another_copy_brings_no_other_stream():
     tile = next(item for item in whole if (item.kind, item.number) == (Kind.TILE, 0))
     other = write_stream(PLAIN_HEADER, random_tiles(PLAIN_HEADER, words=9, seed=5))
     first = PLAIN[: tile.offset] + PLAIN[tile.offset + tile.size :]
-    second = damaged_head(Kind.TILE, identity, 0, 5000) + other + PLAIN[-whole[-1].size :]
+    second = packet_header(Kind.TILE, identity, 0, 5000) + other + PLAIN[-whole[-1].size :]
     assert read_stream(restore([first, second]).data).report.other_streams == ()
 
 
@@ -252,7 +246,7 @@ def test_what_stands_in_place_of_a_tile_stays(more):
     length = len(two.payload) + more
     other = write_stream(PLAIN_HEADER, random_tiles(PLAIN_HEADER, words=9, seed=5))
     inside = (flipped(other[:70], {40: 0xFF}) + np.random.default_rng(1).bytes(length))[: length + 4]
-    claimed = damaged_head(Kind.TILE, two.stream_id, 2, length) + inside
+    claimed = packet_header(Kind.TILE, two.stream_id, 2, length) + inside
     # Another tile is lost as well, so that the whole stream cannot be had.
     hurt = PLAIN[: two.offset] + claimed + PLAIN[three.offset + three.size :]
     restored = restore([hurt, PLAIN[: first.size] + PLAIN[two.offset : two.offset + two.size]])
@@ -265,7 +259,7 @@ def test_a_stream_cut_to_a_few_bytes_is_still_repaired():
     header = sample_header(6400, 6400, 32)
     identity = bytes(4)
     raw = packet(Kind.HEADER, identity, 0, layout.build_header(header))
-    raw += packet(Kind.TILE, identity, 0, layout.build_tile(header, identity, TILES[0]))
+    raw += packet(Kind.TILE, identity, 0, build_tile(header, identity, TILES[0]))
     restored = restore([raw])
     assert (restored.data, restored.whole) == (raw, False)
     assert "of 40002 packets" in restored.missing[0]

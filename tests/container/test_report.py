@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from robuststream.container.packets import Colour
-from robuststream.container.reader import read_stream
 from robuststream.container.report import MAX_FINDINGS, Finding, Findings, Outcome, Rule, TileReport, TileState
+from robuststream.transfers.reading import read_stream
 from tests.helpers import sample_header, sample_stream
 
 
@@ -27,9 +27,9 @@ def test_json_form_is_plain_and_complete():
         "synthesis_digest": header.synthesis_digest.hex(),
         "mode": "exact",
         "colour": "grey",
-        "checkpoints": 1,
+        "z_checkpoint": True,
         "quality": 0,
-        "y_checkpoints": 0,
+        "checkpoints": 0,
         "metadata_packets": 0,
         "parity": 0,
         "model_name": "käse",

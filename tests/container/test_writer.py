@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from robuststream.container import layout
 from robuststream.container.packets import Header, Kind, Metadata, Packet, Tile
-from robuststream.container.reader import read_stream
 from robuststream.container.scanner import scan
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import HEADER_INTERVAL, write_stream
-from tests.helpers import packet, random_tiles, sample_header, sample_stream, varint
+from robuststream.transfers.reading import read_stream
+from tests.helpers import METADATA, packet, random_tiles, sample_header, sample_stream, varint
 
 
 def packets(data: bytes) -> list[Packet]:
@@ -33,9 +34,7 @@ def test_whole_stream_equals_one_built_by_hand():
     first, second = random_tiles(header)
     head = layout.build_header(header)
     identity = layout.stream_id(head, [first, second])
-    bodies = [
-        packet(Kind.TILE, identity, tile.index, layout.build_tile(header, identity, tile)) for tile in (first, second)
-    ]
+    bodies = [packet(Kind.TILE, identity, tile.index, build_tile(header, identity, tile)) for tile in (first, second)]
     header_packet = packet(Kind.HEADER, identity, 0, head)
     distances = varint(0) + varint(len(bodies[0]) + len(header_packet))
     index = packet(Kind.INDEX, identity, 0, distances)
@@ -80,7 +79,7 @@ def test_a_single_tile_has_a_header_on_either_side():
 def test_metadata_is_split_and_comes_in_the_order_of_types():
     metadata = Metadata(icc=bytes(16384), exif=b"", xmp=b"x" * (2 * 16384 + 1))
     notes = [item for item in packets(sample_stream(metadata=metadata)[2]) if item.kind == Kind.METADATA]
-    fields = [layout.METADATA.parse(item.payload) for item in notes]
+    fields = [METADATA.parse(item.payload) for item in notes]
     assert [item.number for item in notes] == list(range(5))
     assert [(item.type, item.part, item.parts, len(item.data)) for item in fields] == [
         (1, 0, 1, 16384),
@@ -180,7 +179,7 @@ def layouts(draw: st.DrawFn) -> bytes:
     count = draw(st.integers(1, 700))
     sizes = st.sampled_from([2, 3, 30, 31, 32, 100, 2000, 8000])
     own = draw(st.lists(sizes, min_size=1, max_size=24))
-    header = sample_header(32 * count, 32, y_checkpoints=draw(st.integers(0, 15)))
+    header = sample_header(32 * count, 32, checkpoints=draw(st.integers(0, 15)))
     tiles = [Tile(index, bytes(4 * own[index % len(own)]), 7, 2) for index in range(count)]
     icc = draw(st.none() | st.integers(0, 70_000).map(bytes))
     return write_stream(header, tiles, Metadata(icc=icc))

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robuststream import faults
-from robuststream.container.reader import read_stream
 from robuststream.container.report import Rule, TileState
 from robuststream.faults import GilbertElliott
+from robuststream.transfers.reading import read_stream
 from tests.faults.common import DATA, datagrams, packets, within
 from tests.helpers import sample_header, sample_stream
 

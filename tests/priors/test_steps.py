@@ -29,7 +29,7 @@ def parameters(context: Tensor, rows: int) -> tuple[Tensor, Tensor]:
 class RasterScan:
     """A position at a time, in lock-step over all tiles; context is the sum of left and upper neighbour."""
 
-    hyper_factor, checkpoints = 1, 0
+    hyper_factor, has_z = 1, False
 
     def __init__(self, rows: int) -> None:
         self.rows = rows

@@ -11,15 +11,16 @@ import pytest
 import torch
 
 import robuststream as rs
-from robuststream.container.layout import build_header, build_packet, build_tile
+from robuststream.container.layout import build_header, build_packet
 from robuststream.container.packets import Kind
-from robuststream.container.reader import read_stream
+from robuststream.container.tiles import build_tile
 from robuststream.entropy.tables import CdfTables
 from robuststream.model.frozen import Model
 from robuststream.priors.gain import Gain
 from robuststream.priors.gaussian import Gaussian
 from robuststream.priors.quantiser import Gained, Uniform
 from robuststream.priors.walk import DecodingWalk, EncodingWalk, TileData, everything
+from robuststream.transfers.reading import read_stream
 from tests.small import compressai_latents, model, net, picture
 
 VARIABLE = ["bmshj2018-hyperprior-vbr", "mbt2018-mean-vbr", "mbt2018-vbr"]

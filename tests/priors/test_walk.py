@@ -381,7 +381,7 @@ class Checkerboard:
     """A prior as those to come: two steps of one latent, the second with means from the first."""
 
     hyper_factor = 1
-    checkpoints = 0
+    has_z = False
 
     def walk(self, walk, height, width):
         def even(latent):

@@ -13,9 +13,8 @@ import pytest
 import robuststream as rs
 from robuststream.cli import main
 from robuststream.compressai import unpack
-from robuststream.container.reader import read_restored
-from robuststream.container.repair import restore
 from robuststream.container.scanner import scan
+from robuststream.transfers.reading import read_restored, restore
 
 FOLDER = Path(__file__).parents[2] / "spec" / "vectors"
 STREAMS = sorted(FOLDER.glob("bad-*.robs"))

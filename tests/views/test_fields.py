@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robuststream.container.layout import build_tile
 from robuststream.container.packets import Kind, Metadata, Mode, Tile
-from robuststream.container.reader import read_stream
 from robuststream.container.stream import Stream
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import write_stream
 from robuststream.errors import RobustStreamError
+from robuststream.transfers.reading import read_stream
 from robuststream.views import fields as fields_module
 from robuststream.views.fields import MAX_FIELDS, Field, dissect, dissect_all
 from robuststream.views.parts import MAX_PARTS, Part, list_parts
@@ -43,7 +43,9 @@ def native_stream() -> bytes:
 
 
 def streams() -> list[bytes]:
-    plain = [stream_of(**changes)[0] for changes in ({}, {"y_checkpoints": 3}, {"checkpoints": 0}, {"model_name": "m"})]
+    plain = [
+        stream_of(**changes)[0] for changes in ({}, {"checkpoints": 3}, {"z_checkpoint": False}, {"model_name": "m"})
+    ]
     return [*plain, native_stream(), *([parity_stream()] if find_spec("raptorq") else [])]
 
 
@@ -78,7 +80,7 @@ def test_parts_cover_the_file_and_fields_their_packets_whatever_happened(data: b
 
 
 def test_the_fields_of_a_header() -> None:
-    data, stream = stream_of(model_name="a\x1bb", y_checkpoints=2, quality=3)
+    data, stream = stream_of(model_name="a\x1bb", checkpoints=2, quality=3)
     fields = fields_of(data, list_parts(data)[0][0], stream)
     values = {name: field.value for name, field in fields.items()}
     assert values["sync"] == "b7 52 53"
@@ -109,7 +111,7 @@ def test_a_header_field_nobody_knows_and_one_that_breaks_the_rules() -> None:
 
 
 def test_the_fields_of_a_tile_are_where_they_were_written() -> None:
-    data, stream = stream_of(y_checkpoints=1)
+    data, stream = stream_of(checkpoints=1)
     part = next(part for part in list_parts(data)[0] if part.title == "TILE 2")
     fields = fields_of(data, part, stream)
     tile = stream.tiles[2]
@@ -126,7 +128,7 @@ def test_the_fields_of_a_tile_are_where_they_were_written() -> None:
 
 
 def test_damage_is_told_where_the_sums_show_it() -> None:
-    data, stream = stream_of(y_checkpoints=3)
+    data, stream = stream_of(checkpoints=3)
     part = next(part for part in list_parts(data)[0] if part.title == "TILE 1")
     whole = fields_of(data, part, stream)
     expected = {

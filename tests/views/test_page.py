@@ -17,8 +17,8 @@ from PIL import Image
 import robuststream as rs
 from robuststream import faults
 from robuststream.container.packets import Kind
-from robuststream.container.reader import read_stream
 from robuststream.container.report import TileState
+from robuststream.transfers.reading import read_stream
 from robuststream.views import page as page_module
 from robuststream.views.page import write_page
 from tests.chromium import CHROMIUM, Page, browser

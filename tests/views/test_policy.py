@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from robuststream.container.packets import Mode
-from robuststream.container.reader import read_stream
+from robuststream.transfers.reading import read_stream
 from robuststream.views.policy import PolicyError, read_policy
 from tests.helpers import sample_header, sample_stream
 
@@ -24,7 +24,7 @@ max_tile = 256
 max_pixels = 100_000_000
 max_bits_per_pixel = 4.0
 """
-REPORT = read_stream(sample_stream(sample_header(y_checkpoints=3))[2]).report
+REPORT = read_stream(sample_stream(sample_header(checkpoints=3))[2]).report
 
 
 def test_all_demands_met() -> None:

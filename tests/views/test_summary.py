@@ -9,8 +9,8 @@ import pytest
 
 from robuststream import faults
 from robuststream.container.packets import Metadata
-from robuststream.container.reader import read_stream
 from robuststream.container.report import StreamReport
+from robuststream.transfers.reading import read_stream
 from robuststream.views import summary
 from robuststream.views.summary import facts, print_lines, print_summary
 from tests.helpers import sample_header, sample_stream

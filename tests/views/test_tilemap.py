@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from PIL import ImageColor
 
-from robuststream.container.reader import read_stream
 from robuststream.container.report import TileState
 from robuststream.errors import ImageError
 from robuststream.faults import drop_tiles
+from robuststream.transfers.reading import read_stream
 from robuststream.views.tilemap import INTACT, MARGIN, MISSING, SALVAGED, box, draw_map, look
 from tests.helpers import sample_header, sample_stream
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from robuststream.container.reader import read_stream
+from robuststream.transfers.reading import read_stream
 from robuststream.views.hexdump import FINDINGS, ROWS, hexdump
 from robuststream.views.tree import tree
 from tests.helpers import sample_header, sample_stream
 
 
 def hurt() -> bytes:
-    data = sample_stream(sample_header(y_checkpoints=1), words=90)[2]
+    data = sample_stream(sample_header(checkpoints=1), words=90)[2]
     tile = read_stream(data).report.tiles[2]
     at = tile.offset + tile.size - 60
     return data[:at] + bytes(byte ^ 0x55 for byte in data[at : at + 7]) + data[at + 7 :] + b"some junk"

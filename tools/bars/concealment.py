@@ -14,8 +14,8 @@ import numpy.typing as npt
 import robuststream as rs
 from bars.common import Figure, photo_paths, pixels_of, psnr
 from robuststream.container.packets import DEFAULT_CHECKPOINTS as CHECKPOINTS
-from robuststream.container.reader import read_stream
 from robuststream.faults import drop_tiles
+from robuststream.transfers.reading import read_stream
 
 Pixels = npt.NDArray[np.uint8]
 #: Tiles tried of each picture, and hits in y of each.

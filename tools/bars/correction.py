@@ -19,13 +19,13 @@ from bars.small import spread
 from robuststream.checksum import crc32c
 from robuststream.container.layout import PAYLOAD_CRC_BYTES, SYNC
 from robuststream.container.packets import Kind, Packet
-from robuststream.container.reader import read_stream
 from robuststream.container.report import PROVEN, Outcome
 from robuststream.container.scanner import scan
 from robuststream.faults import drop_tiles
 from robuststream.latents import decode_latents
 from robuststream.model.anatomy import ARCHITECTURES
 from robuststream.picture.grid import Grid
+from robuststream.transfers.reading import read_stream
 
 #: How often each photograph's tiles get one flipped bit each, and how often two.
 ROUNDS = 7

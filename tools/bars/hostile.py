@@ -11,8 +11,14 @@ from itertools import count, repeat
 
 import numpy as np
 
-from robuststream.checksum import crc16
-from robuststream.container.layout import MAX_PAYLOAD, METADATA, PACKET_FIELDS, SYNC, build_header, build_packet
+from robuststream.container.layout import (
+    MAX_PAYLOAD,
+    MetadataPart,
+    build_header,
+    build_metadata,
+    build_packet,
+    build_packet_header,
+)
 from robuststream.container.packets import Header, Kind, Tile
 from robuststream.container.parity import Block
 from robuststream.container.writer import write_stream
@@ -62,8 +68,8 @@ def parity_nested_parity(size: int) -> bytes:
 
 def parity_metadata(size: int) -> bytes:
     """Intact METADATA packets behind such a HEADER, as many as there is room for."""
-    parts = ({"type": 1, "part": 0, "parts": 1, "data": b""}, {"type": 3, "part": 1, "parts": 9, "data": b"x"})
-    notes = (build_packet(Kind.METADATA, IDENTITY, n, METADATA.build(parts[n % 2])) for n in count())
+    parts = (MetadataPart(1, 0, 1, b""), MetadataPart(3, 1, 9, b"x"))
+    notes = (build_packet(Kind.METADATA, IDENTITY, n, build_metadata(parts[n % 2])) for n in count())
     return _filled(size, _header(parity=100, metadata_packets=size // 20), notes)
 
 
@@ -121,8 +127,7 @@ def _header(**fields: int) -> bytes:
 
 def _forged(identity: bytes, number: int, kind: Kind = Kind.TILE) -> bytes:
     """A packet header, valid by its CRC-16, of a payload as long as can be."""
-    raw: bytes = PACKET_FIELDS.build({"kind": kind, "stream_id": identity, "number": number, "length": MAX_PAYLOAD})
-    return SYNC + raw + struct.pack("<H", crc16(raw))
+    return build_packet_header(kind, identity, number, MAX_PAYLOAD)
 
 
 def _block(first: int, sizes: list[int], number: int = 0, packets: int = 1) -> Block:

@@ -9,11 +9,11 @@ from machines import tables
 
 import robuststream as rs
 from bars.common import Figure, photo_paths
-from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome
 from robuststream.faults import drifted
 from robuststream.latents import decode_latents
 from robuststream.picture.grid import Grid
+from robuststream.transfers.reading import read_stream
 
 #: Relative drift, tiles to decode, and the share of drifted ones to be repaired.
 DRIFTS = ((1e-6, 4000, 0.999), (1e-5, 1000, 0.99))

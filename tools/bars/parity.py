@@ -11,9 +11,9 @@ import robuststream as rs
 from bars.common import Figure, photo_paths
 from robuststream.container import parity
 from robuststream.container.packets import Kind, Packet
-from robuststream.container.repair import restore
 from robuststream.container.scanner import scan
 from robuststream.errors import RobustStreamError
+from robuststream.transfers.reading import restore
 
 SHARE, TRIALS, LONGEST = 0.10, 10_000, 300
 

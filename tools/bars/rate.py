@@ -13,12 +13,12 @@ from PIL import Image
 import robuststream as rs
 from bars.common import Figure, photo_paths, pixels_of, psnr
 from robuststream.compressai import thaw
-from robuststream.container.reader import read_stream
 from robuststream.entropy.coder import TileEncoder
 from robuststream.latents import BATCH, encode_latents
 from robuststream.networks.fixedpoint import ONE
 from robuststream.picture.grid import Grid, by_shape
 from robuststream.picture.transforms import analyse
+from robuststream.transfers.reading import read_stream
 
 #: CompressAI's published mbt2018-mean on Kodak: bpp, dB.
 PUBLISHED = ((0.124, 27.70), (0.198, 29.36), (0.307, 31.13), (0.461, 32.95))

@@ -18,8 +18,8 @@ from statistics import median
 
 from bars import hostile
 from bars.common import Figure, child
-from robuststream.container.reader import read_restored
 from robuststream.errors import RobustStreamError
+from robuststream.transfers.reading import read_restored
 
 RUNS = 5
 #: Seconds that a process gets for all its runs. One that takes longer has shown enough.

@@ -9,10 +9,10 @@ import numpy as np
 
 from campaigns.common import Random, Written, describe, draw, headers_survive, surviving_tiles
 from robuststream.container.packets import Header, Metadata, Mode, Tile
-from robuststream.container.reader import read_stream
 from robuststream.container.stream import Stream
 from robuststream.container.writer import write_stream
 from robuststream.errors import RobustStreamError
+from robuststream.transfers.reading import read_stream
 
 #: Streams of each kind, which are spliced into each other.
 SERIES = 3
@@ -46,7 +46,7 @@ def kinds() -> dict[str, list[Original]]:
     return {
         "plain": series(metadata=Metadata()),
         "with metadata": series(),
-        "factorized": series(checkpoints=0),
+        "factorized": series(z_checkpoint=False),
         "native": series(mode=Mode.NATIVE),
         "longer tiles": series(words=60),
         "16 tiles": series(tile=16, words=4, metadata=Metadata()),
@@ -57,7 +57,7 @@ def kinds() -> dict[str, list[Original]]:
 
 def _tile(header: Header, index: int, words: int, random: Random) -> Tile:
     size = int(random.integers(2, 2 * words))
-    z_words = int(random.integers(2, size + 1)) if header.checkpoints else None
+    z_words = int(random.integers(2, size + 1)) if header.z_checkpoint else None
     digests = tuple(int(value) for value in random.integers(1 << 32, size=1 + int(random.integers(3))))
     earlier = digests[1:] if header.mode == Mode.NATIVE else ()
     return Tile(index, random.bytes(4 * size), digests[0], z_words, earlier)

@@ -13,7 +13,7 @@ import numpy as np
 
 import robuststream as rs
 from campaigns.common import Draw, Random
-from robuststream.container.packets import MAX_TILE, MAX_Y_CHECKPOINTS, Colour, Header, Metadata, Mode, Tile
+from robuststream.container.packets import MAX_CHECKPOINTS, MAX_TILE, Colour, Header, Metadata, Mode, Tile
 from robuststream.container.writer import write_stream
 
 #: Bytes of the words of all tiles, at most: of nine streams in ten, and of the tenth.
@@ -41,7 +41,7 @@ class Fresh:
         notes = [len(block) for block in metadata.items().values()]
         did = (
             f"{header.tiles} tiles of {min(sizes)} to {max(sizes)} words, {header.mode.name.lower()} mode, "
-            f"{'z' if header.checkpoints else 'no z'}, {header.y_checkpoints} checkpoints in y, parity "
+            f"{'z' if header.z_checkpoint else 'no z'}, {header.checkpoints} checkpoints in y, parity "
             f"{header.parity / 1000}, metadata blocks of {notes or 'no'} bytes"
         )
         return did, list(self._wrong(header, tiles, metadata, counts))
@@ -72,7 +72,7 @@ def _header(random: Random) -> Header:
     count = draw.number(MOST_TILES)
     columns = draw.number(count)
     side = draw.number(MAX_TILE)
-    checkpoints = int(random.integers(2))
+    z_checkpoint = bool(random.integers(2))
     return Header(
         width=columns * side - int(random.integers(side)),
         height=count // columns * side - int(random.integers(side)),
@@ -81,9 +81,9 @@ def _header(random: Random) -> Header:
         synthesis_digest=random.bytes(16),
         mode=Mode(int(random.integers(2))),
         colour=Colour(int(random.integers(2))),
-        checkpoints=checkpoints,
+        z_checkpoint=z_checkpoint,
         quality=draw.one_of([0, draw.number(1 << 30)]),
-        y_checkpoints=draw.one_of([0, int(random.integers(MAX_Y_CHECKPOINTS + 1))]),
+        checkpoints=draw.one_of([0, int(random.integers(MAX_CHECKPOINTS + 1))]),
         parity=draw.one_of([0, 0, draw.number(1000)]),
         model_name="n" * int(random.integers(65)),
     )
@@ -112,7 +112,7 @@ def _sizes(random: Random, tiles: int) -> list[int]:
 
 
 def _tile(header: Header, index: int, words: int, random: Random) -> Tile:
-    z_words = int(random.integers(STATE_WORDS, words + 1)) if header.checkpoints else None
+    z_words = int(random.integers(STATE_WORDS, words + 1)) if header.z_checkpoint else None
     digest, *earlier = (
         int(value) for value in random.integers(1 << 32, size=1 + int(random.integers(MOST_EARLIER + 1)))
     )

@@ -28,12 +28,13 @@ from bars.common import photo_paths, pixels_of
 
 import robuststream as rs
 from campaigns.common import Random
-from robuststream.container.reader import Stream, read_stream
 from robuststream.container.report import PROVEN, Rule
-from robuststream.container.transfer import TransferKind as Kind
-from robuststream.container.transfer import undone
+from robuststream.container.stream import Stream
 from robuststream.errors import RobustStreamError
 from robuststream.picture.concealment import Mask
+from robuststream.transfers.diagnosis import TransferKind as Kind
+from robuststream.transfers.diagnosis import undone
+from robuststream.transfers.reading import read_stream
 
 SAMPLES = Path(rs.__file__).parent / "samples"
 #: Sides of pictures and tiles, in pixels.

@@ -13,6 +13,7 @@ import atheris
 from robuststream.checksum import crc16, crc32c
 from robuststream.container import layout, parity
 from robuststream.container.packets import Colour, Header, Kind, Mode
+from robuststream.container.tiles import build_tile, parse_tile
 from robuststream.errors import RobustStreamError
 
 KINDS = [*Kind, ord("x"), ord("X"), 0, 255]
@@ -199,7 +200,7 @@ def adopt(slices: Sequence[bytes]) -> list[bytes]:
     tiles = {}
     for _, parts in everything:
         if parts is not None and parts.kind == Kind.TILE and parts.number not in tiles:
-            tile = layout.parse_tile(head, parts.identity, parts.number, parts.payload)
+            tile = parse_tile(head, parts.identity, parts.number, parts.payload)
             if tile is not None:
                 tiles[parts.number] = tile
     identity = layout.stream_id(first.payload, (tiles[number] for number in sorted(tiles)))
@@ -208,7 +209,7 @@ def adopt(slices: Sequence[bytes]) -> list[bytes]:
         if parts is None:
             adopted.append(raw)
         elif parts.kind == Kind.TILE and parts.number in tiles:
-            own = layout.build_tile(head, identity, tiles[parts.number])
+            own = build_tile(head, identity, tiles[parts.number])
             adopted.append(replace(parts, identity=identity, payload=own).sealed())
         else:
             adopted.append(replace(parts, identity=identity).sealed())
@@ -238,8 +239,8 @@ def _header_values(parts: Parts, slices: Sequence[bytes], random: Random) -> byt
         {"width": number, "height": random.choice(NUMBERS)},
         {"tile": number},
         {"quality": number},
-        {"checkpoints": random.randrange(3)},
-        {"y_checkpoints": random.choice((0, 1, 3, 15, 16))},
+        {"z_checkpoint": random.randrange(3)},
+        {"checkpoints": random.choice((0, 1, 3, 15, 16))},
         {"metadata_packets": number},
         {"parity": number},
         {"mode": random.choice(list(Mode))},
@@ -254,7 +255,7 @@ def _tile_values(parts: Parts, slices: Sequence[bytes], random: Random) -> bytes
     header = _header(slices)
     if header is None:
         return None
-    tile = layout.parse_tile(header[1], parts.identity, parts.number, parts.payload)
+    tile = parse_tile(header[1], parts.identity, parts.number, parts.payload)
     if tile is None:
         return None
     words = bytes(atheris.Mutate(tile.words, len(tile.words) + 8))
@@ -266,7 +267,7 @@ def _tile_values(parts: Parts, slices: Sequence[bytes], random: Random) -> bytes
     ]
     if tile.z_words is not None:
         changes.append({"z_words": random.choice([0, 1, 2, tile.z_words + 1, len(tile.words) // 4])})
-    return layout.build_tile(header[1], parts.identity, replace(tile, **random.choice(changes)))
+    return build_tile(header[1], parts.identity, replace(tile, **random.choice(changes)))
 
 
 def _parity_values(parts: Parts, slices: Sequence[bytes], random: Random) -> bytes | None:
@@ -292,10 +293,11 @@ def _parity_values(parts: Parts, slices: Sequence[bytes], random: Random) -> byt
 
 
 def _metadata_values(parts: Parts, slices: Sequence[bytes], random: Random) -> bytes:
-    block = layout.METADATA.parse(parts.payload)
+    block = layout.parse_metadata(parts.payload)
+    if block is None:
+        return parts.payload
     name = random.choice(["type", "part", "parts"])
-    described = {key: block[key] for key in ("type", "part", "parts", "data")}
-    return bytes(layout.METADATA.build({**described, name: random.choice(NUMBERS)}))
+    return layout.build_metadata(block._replace(**{name: random.choice(NUMBERS)}))
 
 
 def _index_values(parts: Parts, slices: Sequence[bytes], random: Random) -> bytes:

@@ -7,9 +7,8 @@ from random import Random
 from fuzz import packets, streams
 from fuzz.harness import Broken
 from fuzz.reader import assert_sound
-from robuststream.container.reader import read_restored, read_stream
-from robuststream.container.repair import restore
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
+from robuststream.transfers.reading import read_restored, read_stream, restore
 
 LARGEST = 4096
 ERRORS = (NotARobustStream, DamagedStream, UnsupportedVersion)

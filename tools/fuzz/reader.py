@@ -12,10 +12,10 @@ from random import Random
 
 from fuzz import packets, streams
 from fuzz.harness import Broken
-from robuststream.container.reader import read_stream
 from robuststream.container.report import MAX_FINDINGS
 from robuststream.container.stream import Stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
+from robuststream.transfers.reading import read_stream
 
 LARGEST = 1024
 ERRORS = (NotARobustStream, DamagedStream, UnsupportedVersion)

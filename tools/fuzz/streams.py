@@ -19,7 +19,7 @@ def stream(parity: int = 0, metadata: Metadata | None = None, seed: int = 1, **c
         "width": 16, "height": 8, "tile": 8, "parameters_digest": bytes(16), "synthesis_digest": bytes(16),
         "parity": parity, **changes,
     })  # fmt: skip
-    seam = 3 if header.checkpoints else None
+    seam = 3 if header.z_checkpoint else None
     earlier = (1, 2) if header.mode == Mode.NATIVE else ()
     tiles = [Tile(index, random.randbytes(20), random.getrandbits(32), seam, earlier) for index in range(header.tiles)]
     return write_stream(header, tiles, metadata)
@@ -30,8 +30,8 @@ def streams() -> list[bytes]:
     hyperprior = stream()
     return [
         hyperprior,
-        stream(checkpoints=0, seed=2),
-        stream(mode=Mode.NATIVE, seed=3, y_checkpoints=2),
+        stream(z_checkpoint=False, seed=2),
+        stream(mode=Mode.NATIVE, seed=3, checkpoints=2),
         stream(colour=Colour.GREY, width=8, seed=4, model_name="toy"),
         stream(metadata=METADATA, width=24, height=16, seed=5),
         hyperprior + stream(seed=6),
@@ -44,7 +44,7 @@ def streams() -> list[bytes]:
 def with_parity() -> list[bytes]:
     return [
         stream(parity=300),
-        stream(parity=1000, metadata=METADATA, seed=2, y_checkpoints=3),
-        stream(parity=50, checkpoints=0, seed=3, width=40),
+        stream(parity=1000, metadata=METADATA, seed=2, checkpoints=3),
+        stream(parity=50, z_checkpoint=False, seed=3, width=40),
         stream(parity=4000, mode=Mode.NATIVE, seed=4, width=8),
     ]

@@ -11,7 +11,8 @@ import torch
 from robuststream.container import layout, parity
 from robuststream.container.packets import Colour, Header, Kind, Metadata, Mode, Packet, Tile
 from robuststream.container.scanner import scan
-from robuststream.container.writer import RawPacket, arrange, build_index, write_stream
+from robuststream.container.tiles import build_tile
+from robuststream.container.writer import assemble, write_stream
 from robuststream.latents import encode_all
 from robuststream.model.frozen import Model
 from robuststream.picture.grid import Grid
@@ -63,8 +64,8 @@ def coded(
 
 def header_of(frozen: Model, width: int, height: int, **more: object) -> Header:
     digests = {"parameters_digest": frozen.parameters_digest, "synthesis_digest": frozen.synthesis_digest}
-    checkpoints = frozen.prior.checkpoints
-    return Header(width, height, TILE, **digests, checkpoints=checkpoints, model_name=frozen.name, **more)  # type: ignore[arg-type]
+    after_z = frozen.prior.has_z
+    return Header(width, height, TILE, **digests, z_checkpoint=after_z, model_name=frozen.name, **more)  # type: ignore[arg-type]
 
 
 def stream(
@@ -72,11 +73,11 @@ def stream(
     metadata: Metadata | None = None,
     parity: int = 0,
     colour: Colour = Colour.RGB,
-    y_checkpoints: int = 0,
+    checkpoints: int = 0,
     **more: object,
 ) -> bytes:
     header, tiles = coded(name, **more)  # type: ignore[arg-type]
-    return write_stream(replace(header, parity=parity, colour=colour, y_checkpoints=y_checkpoints), tiles, metadata)
+    return write_stream(replace(header, parity=parity, colour=colour, checkpoints=checkpoints), tiles, metadata)
 
 
 # --- Edits ----------------------------------------------------------------------------------------------------------
@@ -116,14 +117,14 @@ def with_header(edit: Edit, *more: tuple[int, bytes]) -> bytes:
     payload = edit(layout.build_header(header))
     identity = layout.stream_id(payload, tiles)
 
-    def packet(kind: int, number: int, content: bytes) -> RawPacket:
-        return RawPacket(kind, number, layout.build_packet(kind, identity, number, content))
+    def packet(kind: int, number: int, content: bytes) -> bytes:
+        return layout.build_packet(kind, identity, number, content)
 
     head = packet(Kind.HEADER, 0, payload)
-    bodies = [packet(Kind.TILE, tile.index, layout.build_tile(header, identity, tile)) for tile in tiles]
-    index = packet(Kind.INDEX, 0, build_index(head, bodies))
-    *ordered, last = arrange(head, [index, *bodies])
-    return b"".join(item.raw for item in [*ordered, *(packet(kind, 0, content) for kind, content in more), last])
+    bodies = [packet(Kind.TILE, tile.index, build_tile(header, identity, tile)) for tile in tiles]
+    raw = {(Kind.TILE, index): body for index, body in enumerate(bodies)}
+    data = assemble({(Kind.HEADER, 0): head, **raw}, identity, 0)
+    return data[: -len(head)] + b"".join(packet(kind, 0, content) for kind, content in more) + head
 
 
 def field(tag: int, value: bytes) -> bytes:
@@ -142,7 +143,7 @@ def good() -> Iterator[Vector]:
     blocks = Metadata(icc=Draw("icc").bytes(16400), exif=b"II*\0\x08\0\0\0\0\0\0\0\0\0", xmp=b"")
     yield Vector("good-metadata", "An ICC profile in two parts, EXIF, an empty XMP block.", stream(metadata=blocks))
     yield Vector("good-parity", "PARITY packets, which may be ignored.", stream(parity=200))
-    yield Vector("good-y-checkpoints", "7 checkpoints in y.", stream(y_checkpoints=7))
+    yield Vector("good-checkpoints", "7 checkpoints in y.", stream(checkpoints=7))
     yield Vector("good-native", "Native mode.", stream(mode=Mode.NATIVE))
     yield Vector("good-one-pixel", "A picture of one pixel.", stream(width=1, height=1))
     single = stream("checkerboard", width=1, height=1)
@@ -189,10 +190,10 @@ def lost() -> Iterator[Vector]:
 def half_lost() -> Iterator[Vector]:
     """A tile of which checkpoints in y prove a part."""
     for name in ("mean-scale-hyperprior", "factorized", "raster-scan"):
-        data = stream(name, y_checkpoints=3)
+        data = stream(name, checkpoints=3)
         what = f"9 bytes late in a tile are others: what stands before a checkpoint in y is kept; the model {name}."
         yield Vector(f"bad-y-{name}", what, inverted(data, 1, -14), name, ("TILE-CRC",))
-    data = stream(y_checkpoints=3)
+    data = stream(checkpoints=3)
     tile = packets(data)[place(data, Kind.TILE, 4)]
     what = "The file ends in the y of tile 4, behind a checkpoint."
     yield Vector("bad-y-truncated", what, data[: tile.offset + tile.size - 14], rules=("TILE-CRC", "TILE-MISSING"))
@@ -213,7 +214,7 @@ def misplaced() -> Iterator[Vector]:
         return Vector(f"bad-{name}", what, data, rules=rules)
 
     def tile(changed: Tile) -> bytes:
-        return layout.build_packet(Kind.TILE, identity, changed.index, layout.build_tile(header, identity, changed))
+        return layout.build_packet(Kind.TILE, identity, changed.index, build_tile(header, identity, changed))
 
     def edited(edit: Edit) -> bytes:
         """Tile 2, its payload edited, under right CRCs."""
@@ -297,14 +298,14 @@ def refused() -> Iterator[Vector]:
     yield vector("large", "A picture of 2^32 - 1 pixels each way.", vast, "ImageError", "")
     what = "Decoded with another model than the header names."
     yield replace(vector("model", what, data, "ModelMismatch", ""), model="raster-scan")
-    yield vector("y-checkpoints", "16 checkpoints in y.", added(23, b"\x10"), word="checkpoints")
+    yield vector("many-checkpoints", "16 checkpoints in y.", added(23, b"\x10"), word="checkpoints")
     yield unsupported("major", "Version 2.0.", with_header(lambda payload: b"\2" + payload[1:]), "version 2")
     critical = with_header(lambda payload: payload, (0x51, b""))
     yield unsupported("critical-kind", "A packet of the critical kind `Q`.", critical, "0x51")
     yield unsupported("critical-tag", "The critical header tag 17.", added(17, b"\x0a"), "17")
     yield unsupported("mode", "Mode 2.", added(9, b"\2"))
     yield unsupported("colour", "Colour 2.", added(11, b"\2"))
-    yield unsupported("checkpoints", "2 checkpoints in each tile.", added(13, b"\2"))
+    yield unsupported("z-checkpoints", "2 checkpoints after z.", added(13, b"\2"))
 
 
 def all_vectors() -> list[Vector]:

@@ -1,7 +1,7 @@
 """Undoes what is done to whole files on their way: written as text, compressed, put into a mail, bytes swapped.
 
 Each function takes the first bytes of a file, or all of them, and gives what was wrapped, or None where it is not
-wrapped so. What comes out is limited by what goes in: a stream hardly compresses, so what swells is none.
+wrapped in that way. A stream hardly compresses, so nothing that swells far beyond its size is one: it is not unpacked.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from robuststream.container.packets import Kind
 
 #: How every stream begins.
 START = SYNC + bytes((Kind.HEADER,))
-#: No more comes out than so many times what goes in, and so much more.
+#: At most SWELL times the bytes that go in come out, and SPARE more.
 SWELL, SPARE = 4, 1 << 20
-#: Fed to a decompressor at a time; of one that says in its first bytes how much memory it wants, the most.
+#: Bytes fed to a decompressor at a time, and the memory that an xz file may ask for.
 PIECE, LZMA_MEMORY = 1 << 16, 1 << 27
 #: Parts of a compressed file, each with a beginning of its own.
 MAX_PARTS = 1 << 10
-#: Where text begins, so many bytes of it must be.
+#: How many bytes behind the beginning must be text as well.
 TEXT = 32
 
 BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -90,7 +90,8 @@ _BASE64_LETTERS = bytes(byte for byte in range(128) if chr(byte).isalnum()) + b"
 _BASE64 = re.compile(rb"(?:^|[\s,;:\"'>])(?=t1JTS)", re.ASCII)
 #: The end of what is base64: padding, a line of hyphens in a mail, a quotation mark or an element's end around it.
 _BASE64_END = re.compile(rb"[=\"'<>]|[\r\n]--")
-#: The letters for URLs as the others; one that is none keeps its place, so that damage stays where it is.
+#: The two letters that URLs have instead become the usual ones. What is no letter becomes an A, so that all behind it
+#: keeps its place.
 _BASE64_PLAIN = bytes(
     b"+/"[b"-_".index(byte)] if byte in b"-_" else byte if byte in _BASE64_LETTERS else 65 for byte in range(256)
 )
@@ -101,7 +102,7 @@ _UU = re.compile(rb"^begin [0-7]{3,4} [^\n]*\n", re.MULTILINE)
 
 
 def _is_text(data: bytes, start: int) -> bool:
-    """Whether it is ASCII up to what begins at `start`, and there. Bytes that are none may stand behind, by damage."""
+    """Whether `data` is ASCII up to `start` and some bytes on. Damage may have put other bytes behind."""
     return start >= 0 and data[: start + TEXT].isascii()
 
 
@@ -119,7 +120,7 @@ def base64(data: bytes) -> bytes | None:
 
 
 def hexadecimal(data: bytes) -> bytes | None:
-    """Pairs of digits, whatever parts them; or the dump of xxd or hexdump -C."""
+    """Pairs of digits, with spaces, commas or the like between them; or the dump of xxd or hexdump -C."""
     for form in (_XXD, _HEXDUMP):
         if form.match(data):
             return bytes.fromhex(b" ".join(form.findall(data)).decode())
@@ -178,7 +179,7 @@ def unxz(data: bytes) -> bytes | None:
 
 
 def _unpack(data: bytes, magic: bytes, make: Callable[[], Any]) -> bytes | None:
-    """As far as it can be had; None where nothing can, or too much."""
+    """What can be unpacked; None where that is nothing, or too much."""
     most = SPARE + SWELL * len(data)
     out, at = bytearray(), 0
     for _ in range(MAX_PARTS):
@@ -198,7 +199,7 @@ def _unpack(data: bytes, magic: bytes, make: Callable[[], Any]) -> bytes | None:
 
 
 def unzip(data: bytes) -> bytes | None:
-    """The only file in a ZIP archive. (Only all of it has a directory, which stands at its end.)"""
+    """The only file in a ZIP archive. It takes the whole archive, for its directory stands at the end."""
     if not data.startswith(b"PK\3\4"):
         return None
     most = SPARE + SWELL * len(data)
@@ -219,7 +220,7 @@ def unzip(data: bytes) -> bytes | None:
 
 
 def swapped(data: bytes, size: int) -> bytes | None:
-    """With the bytes of each word of `size` turned round; what is no whole word stays."""
+    """With the bytes of each word of `size` bytes in reverse order; a rest at the end stays."""
     out = bytearray(data)
     whole = len(data) // size * size
     for place in range(size):

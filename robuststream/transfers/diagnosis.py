@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from robuststream.checksum import crc32c
-from robuststream.container import wrappings
-from robuststream.container.insertions import CR, LF, Change
 from robuststream.container.layout import GUARD, MAX_PACKET_HEADER, PAYLOAD_CRC_BYTES, parse_packet_header
-from robuststream.container.lineends import rebuild
-from robuststream.container.wrappings import START
+from robuststream.transfers import wrappings
+from robuststream.transfers.insertions import CR, LF, Change
+from robuststream.transfers.lineends import rebuild
+from robuststream.transfers.wrappings import START
 
 #: Where a HEADER is looked for; there is one in each 32 KiB of a stream.
 HEAD = 1 << 17
@@ -103,7 +103,7 @@ def diagnose(data: bytes) -> Transfer | None:
 
 
 def undo(data: bytes, transfer: Transfer) -> bytes:
-    """The bytes as they were, as far as they can be had. What `diagnose` said of them comes with them."""
+    """The bytes as they were before the transfer that `diagnose` named, as far as that can be undone."""
     kind = transfer.kind
     if kind in _LINE_ENDS:
         return _LINE_ENDS[kind].undo(data)
@@ -112,7 +112,7 @@ def undo(data: bytes, transfer: Transfer) -> bytes:
 
 
 def undone(data: bytes) -> tuple[bytes, Transfer] | None:
-    """What `diagnose` says, and the bytes with that undone, and what then shows, up to MAX_TRANSFERS in all.
+    """The bytes with all transfers undone, the last one first, up to MAX_TRANSFERS; and what happened.
 
     None where nothing happened that is known. Where the last one cannot be undone, `undoable` is False.
     """
@@ -282,7 +282,7 @@ _AROUND = (_K.BYTE_ORDER_MARK, _K.GZIP, _K.ZLIB, _K.XZ, _K.ZIP)
 
 
 def _of_wrapping(data: bytes, depth: int, kinds: Iterable[TransferKind]) -> Transfer | None:
-    """One that can be taken off, and then shows a stream or another transfer of one."""
+    """The wrapping that, taken off, shows a stream or another transfer of one."""
     for kind in kinds:
         message = _WRAPPINGS[kind][0]
         for code in wrappings.CODES if kind in _TEXT else ("",):
@@ -299,7 +299,7 @@ def _unwrap(data: bytes, kind: TransferKind, code: str) -> bytes | None:
 
 
 def _of_text(head: bytes) -> Transfer | None:
-    """Written as text, and bytes that were none are gone."""
+    """The file was written as text, and bytes that are no text are gone."""
     places = [head.find("\ufffdRSH".encode(form)) for form in ("utf-8", "utf-16-le", "utf-16-be")]
     if any(place >= 0 and START not in head[:place] for place in places):
         what = "the file was read as UTF-8 text, and each byte that was none was replaced"

@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from robuststream.container import layout
-from robuststream.container.insertions import Change, cost, explain
 from robuststream.container.layout import GUARD, MAX_PACKET_HEADER, PAYLOAD_CRC_BYTES, SYNC, PacketFields
 from robuststream.container.packets import Header, Kind
+from robuststream.container.tiles import MAX_TILE_FIELDS, WORD, checkpoint_crc, parse_tile, split_tile
 from robuststream.errors import DamagedStream, UnsupportedVersion
+from robuststream.transfers.insertions import Change, cost, explain
 
-#: Sets of changes that may be looked at: some for each byte of the file, and more for small files. There go 5 million
-#: and more to a second.
+#: How many sets of changes may be looked at: WORK for each byte of the file, and SPARE more for small files. A second
+#: is enough for 5 million.
 WORK, SPARE = 8, 1 << 22
 #: Bytes that may be missing, or changed, in a packet header.
 MAX_IN_HEAD = 3
@@ -27,9 +28,10 @@ MAX_IN_HEAD = 3
 TRY, TRY_FIELDS = 1 << 5, 1 << 9
 #: Sync and kind have no line end.
 FIRST = len(SYNC) + 1
-#: Without any whole packet header the stream id is asked of so many.
+#: Where no packet header is whole, the stream id is guessed from this many.
 ASKED = 64
-#: The same in what stands before a TILE's words, and up to its seam; that is so many bytes, and more for sums.
+#: Bytes that may be missing, or changed, before a TILE's words and up to its seam; and how many bytes there are before
+#: the words: MIN_TILE_FIELDS, and SUM_BYTES for each sum.
 MAX_IN_FRONT = 3
 MIN_TILE_FIELDS, SUM_BYTES = 10, 2
 #: Bytes behind the last packet that a transfer may have added: an end of line.
@@ -60,7 +62,7 @@ class _Job:
 
 
 def rebuild(data: bytes, change: Change, guard: bytes) -> bytes:
-    """The stream with the packets put right that can be; the others, and what lies between, as they came.
+    """The stream with all packets put right that can be. Others, and what lies between, stay as they came.
 
     Args:
         data: the file.
@@ -127,7 +129,7 @@ class _Rebuilder:
             yield from self._heads(at, changes)
 
     def _heads(self, at: int, changes: int) -> Iterator[_Place]:
-        """Packet headers at `at` of so many changes whose CRC-16 holds."""
+        """Packet headers at `at` whose CRC-16 holds with this many changes."""
         window = self._data[at : at + MAX_PACKET_HEADER]
         gaps = [place for place in self._change.gaps(window) if FIRST <= place < MAX_PACKET_HEADER]
         flips = [place for place in self._change.flips(window) if place >= FIRST]
@@ -160,7 +162,7 @@ class _Rebuilder:
                 yield _Job(place, body, end, length - len(body), work)
 
     def _body(self, job: _Job) -> bytes | None:
-        """Payload and CRC-32C as they were, where one solution alone is allowed by the format."""
+        """Payload and CRC-32C as they were, where the format allows exactly one of the solutions."""
         key = job.place.head, job.body
         if key not in self._solved and self._work >= job.cost:
             self._work -= job.cost
@@ -181,7 +183,7 @@ class _Rebuilder:
         header = self._header.get(fields.stream_id)
         if fields.kind != Kind.TILE or header is None:
             return True
-        return layout.parse_tile(header, fields.stream_id, fields.number, payload) is not None
+        return parse_tile(header, fields.stream_id, fields.number, payload) is not None
 
     # --- What a TILE's checkpoint proves ---------------------------------------------------------------------------
 
@@ -191,7 +193,7 @@ class _Rebuilder:
         Little is changed there, and the checkpoint is a CRC-32C over those words: z can be decoded (section 6).
         """
         header = self._header.get(place.fields.stream_id)
-        if place.fields.kind != Kind.TILE or header is None or not header.checkpoints:
+        if place.fields.kind != Kind.TILE or header is None or not header.z_checkpoint:
             return None
         for changes in range(MAX_IN_FRONT + 1):
             for made, missing, further in self._tile_fields(place, header, changes):
@@ -205,8 +207,8 @@ class _Rebuilder:
 
     def _tile_fields(self, place: _Place, header: Header, changes: int) -> Iterator[tuple[bytes, int, int]]:
         """How the payload may begin, how many bytes are missing there, and how many changes are left for the words."""
-        window = self._data[place.start : min(place.end, place.start + layout.MAX_TILE_FIELDS)]
-        most = MIN_TILE_FIELDS + SUM_BYTES * header.y_checkpoints
+        window = self._data[place.start : min(place.end, place.start + MAX_TILE_FIELDS)]
+        most = MIN_TILE_FIELDS + SUM_BYTES * header.checkpoints
         gaps = [gap for gap in self._change.gaps(window) if gap <= most]
         flips = [flip for flip in self._change.flips(window) if flip < most]
         for missing in range(changes + 1 if gaps else 1):
@@ -219,20 +221,20 @@ class _Rebuilder:
         self, place: _Place, header: Header, made: bytes, missing: int, further: int
     ) -> tuple[int, bytes] | None:
         """The fields at the start of `made` and the words up to the seam, of which `further` bytes are missing."""
-        split = layout.split_tile(header, made)
+        split = split_tile(header, made)
         if split is None:
             return None
-        size, checkpoint = split[0].size, split[0].checkpoint
-        assert checkpoint is not None
+        size, z_words = split[0].size, split[0].z_words
+        assert z_words is not None
         start = place.start + size - missing
-        end = start + checkpoint.z_words * layout.WORD - further
-        stored = checkpoint.crc.to_bytes(PAYLOAD_CRC_BYTES, "little")
+        end = start + z_words * WORD - further
+        stored = split[0].crc.to_bytes(PAYLOAD_CRC_BYTES, "little")
         body = self._data[start:end] + stored
         work = cost(body, further, self._change) if start < end <= place.end else None
         if work is None or work > self._work:
             return None
         self._work -= work
-        seed = layout.checkpoint_crc(header, place.fields.stream_id, place.fields.number, b"")
+        seed = checkpoint_crc(header, place.fields.stream_id, place.fields.number, b"")
         words = [item for item in explain(seed, body, further, self._change) if item.endswith(stored)]
         return (end, made[:size] + words[0][:-PAYLOAD_CRC_BYTES]) if len(words) == 1 else None
 

@@ -30,7 +30,7 @@ MAX_MISSING = 16
 MAX_WAYS = 1 << 28
 #: Halves of sets that are held at a time, and sets that are looked at one by one.
 MAX_HALVES, MAX_SETS = 1 << 19, 1 << 8
-#: More solutions than this are as good as none.
+#: More solutions are not looked for: among so many nothing could be proven.
 MAX_SOLUTIONS = 16
 #: Of work, in sets: what a call costs, and a place in it (its register, and moving that).
 CALL, PLACE = 1 << 10, 20

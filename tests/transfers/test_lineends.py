@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from robuststream.container import layout, lineends
-from robuststream.container.insertions import CR, LF, Change
+from robuststream.container import layout
 from robuststream.container.layout import GUARD
-from robuststream.container.lineends import rebuild
 from robuststream.container.packets import Kind, Metadata, Mode, Packet, Tile
-from robuststream.container.reader import read_stream
 from robuststream.container.scanner import scan
 from robuststream.container.writer import write_stream
+from robuststream.transfers import lineends
+from robuststream.transfers.insertions import CR, LF, Change
+from robuststream.transfers.lineends import rebuild
+from robuststream.transfers.reading import read_stream
 from tests.helpers import packet, random_tiles, sample_header, sample_stream
 
 #: A change, what it makes of the guard, and what does it.
@@ -78,7 +79,7 @@ def test_what_is_between_packets_stays_and_further_damage_is_local():
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize(("change", "end"), [(CR_DROPPED, b""), (CR_TO_LF, b"\n")])
 def test_of_a_tile_that_is_too_long_z_is_proven(mode, change, end):
-    header = sample_header(64, 32, mode=mode, y_checkpoints=2)
+    header = sample_header(64, 32, mode=mode, checkpoints=2)
     salvaged = 0
     for seed in range(8):
         tiles = [replace(tile, z_words=20) for tile in random_tiles(header, words=4000, seed=seed)]
@@ -91,7 +92,7 @@ def test_of_a_tile_that_is_too_long_z_is_proven(mode, change, end):
 
 
 def test_without_checkpoints_or_a_header_nothing_is_salvaged():
-    header = sample_header(32, 32, checkpoints=0)
+    header = sample_header(32, 32, z_checkpoint=False)
     data = write_stream(header, random_tiles(header, words=4000))
     made = rebuild(dropped(data), *CR_DROPPED)
     assert read_stream(made).salvaged == {}

@@ -19,18 +19,18 @@ from hypothesis import strategies as st
 
 import robuststream as rs
 from robuststream import faults
-from robuststream.container import transfer, wrappings
-from robuststream.container.layout import GUARD, build_header, build_tile
+from robuststream.container.layout import GUARD, build_header
 from robuststream.container.packets import Kind as PacketKind
 from robuststream.container.packets import Metadata
-from robuststream.container.reader import read_restored, read_stream
-from robuststream.container.repair import restore
 from robuststream.container.report import Outcome, Rule
 from robuststream.container.scanner import scan
-from robuststream.container.transfer import Transfer, TransferKind, diagnose, undo, undone
+from robuststream.container.tiles import build_tile
 from robuststream.container.writer import write_stream
 from robuststream.errors import DamagedStream, NotARobustStream, UnsupportedVersion
 from robuststream.testing import damage, streams
+from robuststream.transfers import diagnosis, wrappings
+from robuststream.transfers.diagnosis import Transfer, TransferKind, diagnose, undo, undone
+from robuststream.transfers.reading import read_restored, read_stream, restore
 from tests.helpers import memory_below, packet, random_tiles, sample_header, sample_stream
 from tests.small import model, picture
 
@@ -98,7 +98,7 @@ def test_every_kind_is_tried():
 
 
 def test_the_guard_tells_every_change_of_line_ends_apart():
-    made = {kind: ends.guard for kind, ends in transfer._LINE_ENDS.items()}
+    made = {kind: ends.guard for kind, ends in diagnosis._LINE_ENDS.items()}
     assert len(set(made.values())) == len(made)
     for kind, hurt in TRANSFERS.values():
         if kind in made:
@@ -254,7 +254,7 @@ def test_several_transfers_one_after_the_other():
     assert told.message.count("; and before that ") == 2
     # No more than a few.
     deep = DATA
-    for _ in range(transfer.MAX_TRANSFERS):
+    for _ in range(diagnosis.MAX_TRANSFERS):
         deep = gzip.compress(deep)
     assert undone(deep)[0] == DATA
     with pytest.raises(NotARobustStream, match="gunzip"):

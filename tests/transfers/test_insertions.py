@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robuststream.checksum import crc32c
-from robuststream.container import insertions
-from robuststream.container.insertions import CR, LF, Change, cost, explain
+from robuststream.transfers import insertions
+from robuststream.transfers.insertions import CR, LF, Change, cost, explain
 
 #: What a transfer does, and its inverse.
 CHANGES: dict[str, tuple[Callable[[bytes], bytes], Change]] = {
