@@ -38,7 +38,7 @@ from robuststream.container.report import Outcome
 from robuststream.latents import BATCH, DecodedLatents, decode_latents
 from robuststream.networks import convolution, exact
 from robuststream.networks.fixedpoint import FRACTION_BITS, ONE
-from robuststream.networks.floating import elementwise
+from robuststream.networks.pointwise import elementwise
 from robuststream.picture.grid import Grid
 from robuststream.picture.io import read_picture
 

@@ -1,4 +1,4 @@
-"""One place where convolutions are run, for exact and floating networks."""
+"""One place where layers' convolutions are run, for exact and floating networks; a lowered network has its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import robuststream
 from robuststream.networks import convolution
 from robuststream.networks.exact import ExactNetwork
 from robuststream.networks.fixedpoint import freeze_exact
-from robuststream.networks.floating import FloatingNetwork
+from robuststream.networks.floating import _Layers
 from robuststream.networks.graph import Layer, Network
 
 PACKAGE = Path(robuststream.__file__).parent
@@ -47,14 +47,14 @@ def test_exact_and_floating_networks_share_it(operation: str, monkeypatch: pytes
     expected = getattr(F, operation)(x, tensors["weight"], tensors["bias"], **ATTRIBUTES[operation])
     counting = Counting()
     monkeypatch.setattr(convolution, "F", counting)
-    assert torch.equal(FloatingNetwork(network)(x), expected)
+    assert torch.equal(_Layers(network, torch.device("cpu"))(x), expected)
     exact = ExactNetwork(freeze_exact(network))(torch.round(x * 4096)) / 4096
     assert torch.allclose(exact.float(), expected, atol=1e-2)
     assert counting.asked == [(operation, torch.float32), (operation, torch.float64)]
 
 
 def test_no_other_module_runs_one() -> None:
-    """But GDN's sum over channels, which is no layer of its own."""
+    """But GDN's sum over channels, which is no layer of its own, and the kernels of a lowered network."""
     calls = []
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -64,4 +64,5 @@ def test_no_other_module_runs_one() -> None:
         ("networks/convolution.py", "conv2d"),
         ("networks/convolution.py", "conv_transpose2d"),
         ("networks/floating.py", "conv2d"),
+        ("networks/steps.py", "conv2d"),
     ]
