@@ -32,6 +32,7 @@ from bars import (
     region,
     scan,
     speed,
+    synthesis,
     threads,
 )
 
@@ -40,6 +41,7 @@ BARS = {
     "exact-rate": rate.exact_rate,
     "rans": speed.rans,
     "codec": speed.codec,
+    "synthesis": synthesis.synthesis,
     "overhead": rate.overhead,
     "inspect": speed.inspect,
     "inspect-large": inspection.inspect_large,

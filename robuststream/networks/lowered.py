@@ -28,8 +28,10 @@ from robuststream.networks.graph import Network
 from robuststream.networks.pointwise import POINTWISE
 from robuststream.networks.steps import Convolution, Step, Tail
 
-#: Bytes that a step reads of its input, or writes, for each thread: what a core's own cache holds.
-BAND = 1 << 20
+#: Bytes that a step reads of its input, or writes, for each thread: what stays in a core's caches.
+BAND = 1 << 21
+#: Bytes of buffers that a network keeps for later pictures; of the largest networks, a call's own are let go.
+KEPT = 1 << 28
 
 
 def lower(network: Network) -> list[Step]:
@@ -91,7 +93,8 @@ class Lowered:
         output = _Flow(self._steps, self._users, rows, x).run()
         for each in rows:
             each.reset()
-        self._idle.append(rows)
+        if sum(each.bytes for idle in (*self._idle, rows) for each in idle) <= KEPT:
+            self._idle.append(rows)
         return output
 
     def _largest(self, x: Tensor) -> int:
@@ -122,6 +125,11 @@ class _Rows:
     def __init__(self) -> None:
         self._memory = torch.empty(0, dtype=torch.float32, device="cpu")
         self.reset()
+
+    @property
+    def bytes(self) -> int:
+        """Of its memory."""
+        return self._memory.nbytes
 
     def reset(self) -> None:
         """Forget the rows; the memory stays, for the next picture."""

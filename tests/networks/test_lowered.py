@@ -92,7 +92,9 @@ def test_the_zoo(architecture: str, packed: bool, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(lowered, "BAND", band)
         for name, shape in (("g_a", (2, 3, 80, 48)), ("g_s", (1, 12, 7, 5)), ("h_a", (3, 12, 12, 8))):
             if name in networks:
-                same(networks[name], torch.randn(shape, generator=torch.Generator().manual_seed(1)), 1e-4)
+                channels = networks[name].channels[0]
+                x = torch.randn((shape[0], channels, *shape[2:]), generator=torch.Generator().manual_seed(1))
+                same(networks[name], x, 1e-4)
 
 
 def graph(seed: int) -> Network:
@@ -176,7 +178,7 @@ def test_what_follows_is_done_at_once() -> None:
 
 
 def memory(network: Lowered) -> int:
-    return sum(len(rows._memory) for each in network._idle for rows in each)
+    return sum(rows.bytes for each in network._idle for rows in each)
 
 
 def test_memory_is_kept_and_hangs_on_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +192,15 @@ def test_memory_is_kept_and_hangs_on_the_width(monkeypatch: pytest.MonkeyPatch) 
         addresses = [rows._memory.data_ptr() for rows in network._idle[0]]
         network(torch.zeros(1, 12, 160, 8))
         assert [rows._memory.data_ptr() for rows in network._idle[0]] == addresses
+
+
+def test_memory_that_is_kept_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Lowered(model().parts.networks["g_s"])
+    with torch.inference_mode():
+        network(torch.zeros(1, 12, 5, 5))
+        monkeypatch.setattr(lowered, "KEPT", 2 * memory(network))
+        network(torch.zeros(1, 12, 5, 40))
+    assert network._idle == []
 
 
 def test_threads_have_buffers_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
