@@ -727,10 +727,17 @@ def load_model(data: bytes) -> Model:
 
 
 def inputs(layers: list[Layer]) -> int:
-    """model §3: the network's input has as many channels as its first layer with tensors takes."""
-    layer = next(layer for layer in layers if layer.tensors)
-    matrix = layer.tensors["gamma" if layer.operation == "gdn" else "weight"]
-    return matrix.shape[0 if layer.operation in ("conv_transpose2d", "depthwise_conv2d") else 1]
+    """model §3: the network's input has as many channels as its first layer with tensors takes, but for shuffles."""
+    value = next(number for number, layer in enumerate(layers) if layer.tensors)
+    matrix = layers[value].tensors["gamma" if layers[value].operation == "gdn" else "weight"]
+    channels = matrix.shape[0 if layers[value].operation in ("conv_transpose2d", "depthwise_conv2d") else 1]
+    while (value := value - layers[value].inputs[0]) >= 0:
+        layer = layers[value]
+        if layer.operation == "pixel_unshuffle":
+            channels //= layer.attributes["factor"] ** 2
+        elif layer.operation == "pixel_shuffle":
+            channels *= layer.attributes["factor"] ** 2
+    return channels
 
 
 def scale(layers: list[Layer]) -> int:

@@ -35,6 +35,7 @@ from bars import (
     scan,
     speed,
     start,
+    synthesis,
     threads,
 )
 
@@ -44,6 +45,7 @@ BARS = {
     "rans": speed.rans,
     "codec-cpu": codec.codec_cpu,
     "codec-gpu": codec.codec_gpu,
+    "synthesis": synthesis.synthesis,
     "overhead": rate.overhead,
     "inspect": speed.inspect,
     "inspect-large": inspection.inspect_large,

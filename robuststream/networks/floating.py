@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from robuststream.networks.convolution import convolve, is_convolution
-from robuststream.networks.graph import Layer, Network, rearrange
+from robuststream.networks.graph import Network
+from robuststream.networks.lowered import Lowered
+from robuststream.networks.pointwise import elementwise
 
 
 class FloatingNetwork:
-    """A network on a device. Calls share nothing that changes, so threads may share it."""
+    """A network on a device. Threads may share it."""
 
     def __init__(self, network: Network, device: torch.device | str = "cpu") -> None:
         self.network = network
-        self._tensors = [
-            {name: tensor.to(device) for name, tensor in layer.tensors.items()} for layer in network.layers
-        ]
         self.device = torch.device(device)
 
     @torch.inference_mode()
@@ -25,10 +26,28 @@ class FloatingNetwork:
         """float32 (B, C, H, W) to float32, on this network's device."""
         # A caller's autocast would change the pixels; this touches no setting outside.
         with torch.autocast(self.device.type, enabled=False):
-            return self.network.run(x.to(self.device), self._operate)
+            return self._run(x.to(self.device))
+
+    @cached_property
+    def _run(self) -> Lowered | _Layers:
+        """Made when it is first needed: a decoder never runs an analysis."""
+        return Lowered(self.network) if self.device.type == "cpu" else _Layers(self.network, self.device)
+
+
+class _Layers:
+    """Layer by layer, by torch's own operations: for devices whose kernels want no help."""
+
+    def __init__(self, network: Network, device: torch.device) -> None:
+        self._network = network
+        self._tensors = [
+            {name: tensor.to(device) for name, tensor in layer.tensors.items()} for layer in network.layers
+        ]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._network.run(x, self._operate)
 
     def _operate(self, number: int, inputs: list[Tensor]) -> Tensor:
-        layer, tensors, x = self.network.layers[number], self._tensors[number], inputs[0]
+        layer, tensors, x = self._network.layers[number], self._tensors[number], inputs[0]
         if is_convolution(layer):
             return convolve(layer, x, tensors["weight"], tensors["bias"])
         if layer.operation == "gdn":
@@ -36,25 +55,6 @@ class FloatingNetwork:
             norm = F.conv2d(x * x, tensors["gamma"][:, :, None, None], tensors["beta"])
             return x * (torch.sqrt(norm) if layer.attributes["inverse"] else torch.rsqrt(norm))
         return elementwise(layer, inputs)
-
-
-def elementwise(layer: Layer, inputs: list[Tensor]) -> Tensor:
-    """The operations without tensors, on real numbers of any type."""
-    if layer.operation == "relu":
-        return F.relu(inputs[0])
-    if layer.operation == "leaky_relu":
-        return F.leaky_relu(inputs[0], float(layer.attributes["slope"]))
-    if layer.operation == "abs":
-        return inputs[0].abs()
-    if layer.operation == "sigmoid":
-        return torch.sigmoid(inputs[0])
-    if layer.operation == "add":
-        return inputs[0] + inputs[1]
-    if layer.operation == "mul":
-        return inputs[0] * inputs[1]
-    if layer.operation == "round":
-        return inputs[0]
-    return rearrange(layer, inputs)
 
 
 def noise(shape: tuple[int, ...]) -> Tensor:

@@ -128,15 +128,13 @@ class Network:
     def shapes(self) -> list[Shape]:
         """Of the network's input, and then of each layer's output.
 
-        The first layer with tensors says how many channels the network takes.
+        The first layer with tensors says how many channels the network takes: as many as it does itself, unless what
+        lies before it makes places channels, or channels places.
 
         Raises:
             UnsupportedModel: sizes do not fit.
         """
-        first = next((layer for layer in self.layers if layer.tensors), None)
-        if first is None:
-            raise UnsupportedModel(f"network {self.name}: no convolution in it")
-        shapes = [Shape(convolution_channels(first)[0], Fraction(1))]
+        shapes = [Shape(self._channels_taken(), Fraction(1))]
         for number, layer in enumerate(self.layers):
             if not all(1 <= back <= number + 1 for back in layer.inputs):
                 raise UnsupportedModel(f"network {self.name}, layer {number}: takes an input that is not before it")
@@ -146,6 +144,22 @@ class Network:
                 where = f"network {self.name}, layer {number} ({layer.operation})"
                 raise UnsupportedModel(f"{where}: {error}") from None
         return shapes
+
+    def _channels_taken(self) -> int:
+        first = next((number for number, layer in enumerate(self.layers) if layer.tensors), None)
+        if first is None:
+            raise UnsupportedModel(f"network {self.name}: no convolution in it")
+        channels = convolution_channels(self.layers[first])[0]
+        value = first + 1 - self.layers[first].inputs[0]
+        while value > 0:
+            layer = self.layers[value - 1]
+            if layer.operation == "pixel_unshuffle":
+                channels //= layer.integer("factor") ** 2
+            elif layer.operation == "pixel_shuffle":
+                channels *= layer.integer("factor") ** 2
+            # An input that is not before its layer is refused where shapes are followed forward.
+            value = min(value - layer.inputs[0], value - 1)
+        return channels
 
     @property
     def is_pointwise(self) -> bool:

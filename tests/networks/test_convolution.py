@@ -1,4 +1,4 @@
-"""One place where convolutions are run, for exact and floating networks."""
+"""One place where layers' convolutions are run, for exact and floating networks; a lowered network has its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 import robuststream
 from robuststream.networks import convolution
-from robuststream.networks.floating import FloatingNetwork
+from robuststream.networks.floating import _Layers
 from robuststream.networks.graph import Layer, Network
 
 PACKAGE = Path(robuststream.__file__).parent
@@ -45,12 +45,12 @@ def test_floating_networks_run_it(operation: str, monkeypatch: pytest.MonkeyPatc
     expected = getattr(F, operation)(x, tensors["weight"], tensors["bias"], **ATTRIBUTES[operation])
     counting = Counting()
     monkeypatch.setattr(convolution, "F", counting)
-    assert torch.equal(FloatingNetwork(network)(x), expected)
+    assert torch.equal(_Layers(network, torch.device("cpu"))(x), expected)
     assert counting.asked == [(operation, torch.float32)]
 
 
 def test_no_other_module_runs_one() -> None:
-    """But GDN's sum over channels, which is no layer of its own."""
+    """But GDN's sum over channels, which is no layer of its own, and the kernels of a lowered network."""
     calls = []
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -60,4 +60,5 @@ def test_no_other_module_runs_one() -> None:
         ("networks/convolution.py", "conv2d"),
         ("networks/convolution.py", "conv_transpose2d"),
         ("networks/floating.py", "conv2d"),
+        ("networks/steps.py", "conv2d"),
     ]

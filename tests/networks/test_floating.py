@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from robuststream.networks import floating
 from robuststream.networks.floating import FloatingNetwork
 from robuststream.networks.graph import Layer, Network
 from tests.networks import oracle
@@ -16,8 +17,19 @@ RNG = np.random.default_rng(1)
 X = torch.from_numpy(RNG.normal(0, 2, (2, 3, 6, 4))).float()
 
 
+#: The first layer with weights says how many channels there are.
+SAME = Layer("conv2d", {"stride": 1, "padding": 0}, {"weight": torch.eye(3)[:, :, None, None], "bias": torch.zeros(3)})
+
+
+@pytest.fixture(params=["lowered", "layer by layer"], autouse=True)
+def form(request, monkeypatch):
+    """A CPU runs a lowered form, and other devices the layers as they stand: here a CPU does both."""
+    if request.param != "lowered":
+        monkeypatch.setattr(floating, "Lowered", lambda network: floating._Layers(network, torch.device("cpu")))
+
+
 def run(*layers: Layer) -> np.ndarray:
-    return FloatingNetwork(Network("t", list(layers)))(X).numpy()
+    return FloatingNetwork(Network("t", [SAME, *layers]))(X).numpy()
 
 
 def close(value: np.ndarray, expected: np.ndarray) -> None:

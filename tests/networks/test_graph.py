@@ -74,6 +74,18 @@ def test_channels_and_scale():
     assert (branching().channels, branching().scale) == ((3, 5), (1, 1))
 
 
+def test_channels_before_the_first_convolution():
+    """What makes places channels, or channels places, before it: the network's own input has fewer, or more."""
+    convolution = oracle.layer(np.random.default_rng(1), "conv2d", 48, 4, 3, 1)
+    down = Network("down", [Layer("relu"), Layer("pixel_unshuffle", {"factor": 4}), convolution])
+    assert (down.channels, down.scale) == ((3, 4), (1, 4))
+    up = Network("up", [Layer("pixel_shuffle", {"factor": 2}), Layer("relu"), convolution])
+    assert (up.channels, up.scale) == ((192, 4), (2, 1))
+    odd = Network("odd", [Layer("pixel_unshuffle", {"factor": 5}), convolution])
+    with pytest.raises(UnsupportedModel, match=r"layer 1 .*takes 48 channels and gets 25"):
+        check(odd, exact=False)
+
+
 def test_inputs_stand_in_the_description_where_they_are_not_the_layer_before():
     described = branching().description()
     assert [item.get("inputs") for item in described] == [None, None, None, [2], [1, 2], [1, 4, 3], *[None] * 4]
