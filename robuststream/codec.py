@@ -137,8 +137,8 @@ def encode_batch(
     max_pixels: int = MAX_PIXELS,
     on_error: OnError = "raise",
 ) -> list[bytes] | list[bytes | Failure]:
-    """Encode pictures into streams, one each: faster than one by one, and the same bytes. Tiles of some pictures are
-    coded together while the next are transformed.
+    """Encode pictures into streams, one each: faster than one by one, and in exact mode the same bytes. Tiles of some
+    pictures are coded together while the next are transformed.
 
     Other arguments and errors as for `encode`.
 
@@ -296,8 +296,8 @@ def decode_batch(
     header_from: Source | Stream | None = None,
     on_error: OnError = "raise",
 ) -> list[Decoded] | list[Decoded | Failure]:
-    """Decode streams: faster than one by one, and the same latents and pixels. Tiles of some streams are decoded
-    together while pixels are made of those before.
+    """Decode streams: faster than one by one, and with the latents that `decode` gives each. Tiles of some streams
+    are decoded together while pixels are made of those before.
 
     Other arguments and errors as for `decode`.
 

@@ -1,4 +1,11 @@
-"""How many thresholds lie below a scale: CompressAI's `build_indexes`, by a kernel (spec/format.md, section 15.2)."""
+"""How many thresholds lie below a scale: CompressAI's `build_indexes`, by a kernel (spec/format.md, section 15.2).
+
+            ┌────────────┐       ┌────────────────┐
+scales ──►──┤leading bits├───►───┤ the next few   ├──►── rows
+            │say about   │       │ thresholds say │
+            │where       │       │ exactly        │
+            └────────────┘       └────────────────┘
+"""
 
 from __future__ import annotations
 
