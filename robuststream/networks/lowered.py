@@ -28,8 +28,8 @@ from robuststream.networks.graph import Network
 from robuststream.networks.pointwise import POINTWISE
 from robuststream.networks.steps import Convolution, Step, Tail
 
-#: Bytes that a step reads of its input, or writes, for each thread: what stays in a core's caches.
-BAND = 1 << 21
+#: Bytes that a step gives in one go for each thread: what stays in a core's own cache, with what is made of it there.
+BAND = 1 << 20
 #: Bytes of buffers that a network keeps for later pictures; of the largest networks, a call's own are let go.
 KEPT = 1 << 28
 
@@ -183,8 +183,10 @@ class _Flow:
         step = self._steps[number]
         channels, height, width = self._shapes[number + 1]
         deep, high, wide = self._shapes[step.inputs[0]]
-        # For `up` rows of the output. A phase of them is computed at a time.
-        line = 4 * self._batch * max(channels * width // step.up, deep * wide * (high * step.up // height))
+        # For `up` rows of the output, of which one phase is computed at a time. A stride of two reads four times what
+        # it gives, but each value but a few times: more rows in a band are worth more than all of them in the cache.
+        read = deep * wide * high * step.up // height
+        line = 4 * self._batch * max(channels * width // step.up, read // 4)
         return max(1, _band_bytes() // line) * step.up
 
     def run(self) -> Tensor:

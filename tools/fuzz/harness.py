@@ -38,7 +38,13 @@ FLOOR, FACTOR = 1 << 21, 1 << 10
 #: of a corpus when it is replayed.
 MEASURED = 251
 #: Modules that numba compiles.
-COMPILED = ["robuststream.entropy.rans", "robuststream.container.flood", "robuststream.container.prefixes"]
+COMPILED = [
+    f"robuststream.{module}"
+    for module in (
+        "container.flood", "container.prefixes", "entropy.order", "entropy.rans", "picture.transforms",
+        "priors.thresholds",
+    )
+]  # fmt: skip
 
 
 class Broken(Exception):  # noqa: N818 - as the package's own
