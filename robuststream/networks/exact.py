@@ -10,18 +10,15 @@ Between layers values are int32 (B, H, W, C): channels last, as products of matr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from robuststream.networks.choice import engine_for
 from robuststream.networks.engines import Engine
 from robuststream.networks.fixedpoint import (
     LIMIT,
     OUTSIDE,
-    SLOPE_BITS,
     Format,
     LayerBound,
     formats,
@@ -29,13 +26,15 @@ from robuststream.networks.fixedpoint import (
     slope_integer,
 )
 from robuststream.networks.graph import Layer, Network
-from robuststream.networks.limbs import LimbConvolution
-from robuststream.networks.phases import Phases, phases_of
+from robuststream.networks.integers import NO_SLOPE, IntegerConvolution, activated, convolution
+from robuststream.networks.phases import phases_of
 
-#: Columns of a convolution that are gathered at once, in elements: 64 MB of float64.
-GATHERED = 1 << 23
-#: A slope of 1: no activation follows.
-NO_SLOPE = 1 << SLOPE_BITS
+
+def products(network: Network) -> list[tuple[int, int]]:
+    """Columns and outputs of the products of matrices that a network is made of."""
+    convolutions = [layer for layer in network.layers if layer.operation in ("conv2d", "conv_transpose2d")]
+    matrices = [phase.weight for layer in convolutions for phase in phases_of(layer).phases]
+    return [(len(matrix), matrix.shape[1]) for matrix in matrices]
 
 
 class ExactNetwork:
@@ -60,13 +59,7 @@ class ExactNetwork:
         self.network = network
         self.bounds = prove(network) if bounds is None else bounds
         self.device = torch.device(device)
-        self._phases = {
-            number: phases_of(layer)
-            for number, layer in enumerate(network.layers)
-            if layer.operation in ("conv2d", "conv_transpose2d")
-        }
-        matrices = [phase.weight for phases in self._phases.values() for phase in phases.phases]
-        self.engine = engine or engine_for(self.device, [(len(matrix), matrix.shape[1]) for matrix in matrices])
+        self.engine = engine or engine_for(self.device, products(network))
         self._formats = formats(network)
         self._folded = _folded_activations(network)
         weighted = [number for number, layer in enumerate(network.layers) if "weight" in layer.tensors]
@@ -82,22 +75,15 @@ class ExactNetwork:
         # Channel by channel in memory, as symbols are coded.
         return output.permute(0, 3, 1, 2).to(torch.float64, memory_format=torch.contiguous_format)
 
-    def _convolution(self, number: int) -> Any:
-        layer, slope = self.network.layers[number], NO_SLOPE
-        follower = self._folded.get(number)
-        if follower is not None:
-            slope = _slope(self.network.layers[follower])
-        limit = self._formats[number + 1].limit
-        if layer.operation == "depthwise_conv2d":
-            return DepthwiseConvolution(layer, limit, slope, self.device)
-        if self.device.type == "cpu" and self.engine.name == "int8":
-            return LimbConvolution(self._phases[number], layer, limit, slope)
-        return Convolution(self._phases[number], layer, limit, slope, self.engine, self.device)
+    def _convolution(self, number: int) -> IntegerConvolution:
+        layer, follower = self.network.layers[number], self._folded.get(number)
+        slope = NO_SLOPE if follower is None else _slope(self.network.layers[follower])
+        return convolution(layer, self._formats[number + 1].limit, slope, self.engine, self.device)
 
     def _operate(self, number: int, inputs: list[Tensor]) -> Tensor:
         layer, x = self.network.layers[number], inputs[0]
         if number in self._convolutions:
-            return self._convolutions[number](x)  # type: ignore[no-any-return]
+            return self._convolutions[number](x)
         if number in self._folded.values():
             return x
         known = [self._formats[number + 1 - back] for back in layer.inputs]
@@ -111,74 +97,6 @@ class ExactNetwork:
         if layer.operation == "cat":
             return torch.cat([in_format(*pair, own) for pair in zip(inputs, known, strict=True)], dim=3)
         return _moved(layer, x)
-
-
-class Convolution:
-    """A convolution by products of matrices, on any device; as limbs.LimbConvolution."""
-
-    def __init__(
-        self, phases: Phases, layer: Layer, limit: int, slope: int, engine: Engine, device: torch.device
-    ) -> None:
-        self._phases = phases
-        self._engine = engine
-        self._weights = [engine.prepare(phase.weight, device) for phase in self._phases.phases]
-        self._bias, self._shift = (layer.tensors[name].to(device, torch.int64) for name in ("bias", "shift"))
-        self._limit, self._slope = limit, slope
-
-    def __call__(self, x: Tensor) -> Tensor:
-        phases = self._phases
-        padded = phases.padded(x)
-        rows, columns = phases.size(*x.shape[1:3])
-        outputs = len(self._bias)
-        out = x.new_empty((len(x), rows * phases.up, columns * phases.up, outputs))
-        for phase, weight in zip(phases.phases, self._weights, strict=True):
-            together = max(1, GATHERED // (len(x) * columns * phase.weight.shape[0]))
-            for top in range(0, rows, together):
-                size = min(together, rows - top), columns
-                sums = self._engine.sums(phases.columns(phase, padded[:, top * phases.step :], size), weight)
-                values = finished(sums[:, :outputs] + self._bias, self._shift, self._limit, self._slope)
-                first = top * phases.up + phase.row
-                target = out[:, first : first + size[0] * phases.up : phases.up, phase.column :: phases.up]
-                target.copy_(values.reshape(len(x), *size, outputs))
-        return out
-
-
-class DepthwiseConvolution:
-    """Each channel by itself: there is no product of matrices in it, so it is summed tap by tap, in int64."""
-
-    def __init__(self, layer: Layer, limit: int, slope: int, device: torch.device) -> None:
-        self._stride, self._padding = layer.integer("stride"), layer.integer("padding")
-        self._weight, self._bias, self._shift = (
-            layer.tensors[name].to(device, torch.int64) for name in ("weight", "bias", "shift")
-        )
-        self._limit, self._slope = limit, slope
-
-    def __call__(self, x: Tensor) -> Tensor:
-        stride, padding = self._stride, self._padding
-        padded = pad(x, (0, 0, *[padding] * 4)).to(torch.int64)
-        rows, columns = (size // stride for size in x.shape[1:3])
-        total = self._bias
-        for row in range(self._weight.shape[2]):
-            for column in range(self._weight.shape[3]):
-                seen = padded[:, row : row + stride * (rows - 1) + 1 : stride]
-                seen = seen[:, :, column : column + stride * (columns - 1) + 1 : stride]
-                total = total + seen * self._weight[:, 0, row, column]
-        return finished(total, self._shift, self._limit, self._slope).to(torch.int32)
-
-
-def finished(sums: Tensor, shift: Tensor, limit: int, slope: int) -> Tensor:
-    """sat(floor(S * 2^-shift + 1/2)) of int64 sums (..., O), and the activation that follows."""
-    rounded = (sums + (torch.ones_like(shift) << (shift - 1))) >> shift
-    return activated(rounded.clamp(-limit, limit), slope)
-
-
-def activated(x: Tensor, slope: int) -> Tensor:
-    """x where it is not negative, else floor(x * slope * 2^-16 + 1/2)."""
-    if slope == NO_SLOPE:
-        return x
-    if slope == 0:
-        return x.clamp(min=0)
-    return torch.where(x < 0, (x * slope + (1 << SLOPE_BITS - 1)) >> SLOPE_BITS, x)
 
 
 def in_format(x: Tensor, before: Format, after: Format) -> Tensor:

@@ -3,7 +3,7 @@
     values ──►── limbs ──►── columns ──►── torch._int_mm ──►── joined, biased, rounded ──►── values
             once a layer    once a band of outputs
 
-The same as engines.Int8 with integer.py around it, which is plainer, runs on every device, and passes over memory
+The same as engines.Int8 with integers.py around it, which is plainer, runs on every device, and passes over memory
 a dozen times.
 """
 

@@ -317,5 +317,5 @@ def test_more_outputs_than_a_band(monkeypatch):
     rng = np.random.default_rng(8)
     network = freeze_exact(oracle.small(rng, (3, 4, 2)))
     x = integers(rng, (2, 3, 33, 29), 1 << 17)
-    monkeypatch.setattr("robuststream.networks.exact.GATHERED", 5000)
+    monkeypatch.setattr("robuststream.networks.integers.GATHERED", 5000)
     equal_to_oracle(network, x)

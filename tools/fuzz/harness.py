@@ -41,7 +41,7 @@ MEASURED = 251
 COMPILED = [
     f"robuststream.{module}"
     for module in (
-        "container.flood", "container.prefixes", "entropy.order", "entropy.rans", "picture.transforms",
+        "container.flood", "container.prefixes", "entropy.order", "entropy.rans", "networks.limbs", "picture.transforms",
         "priors.thresholds",
     )
 ]  # fmt: skip
