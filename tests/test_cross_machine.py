@@ -95,7 +95,6 @@ def test_nets_without_tables_are_frozen_too(tmp_path: Path) -> None:
     found = coding.freeze(tmp_path)
     assert list(found) == ["mbt2018-mean, its tables", "mbt2018-mean, no tables"]
     assert found == coding.freeze(tmp_path)
-    assert len({*found.values()}) == 1  # on one machine
 
 
 def test_digests_with_tables_are_the_same_elsewhere(tmp_path: Path) -> None:

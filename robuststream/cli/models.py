@@ -255,7 +255,7 @@ def _print(facts: dict[str, Any]) -> None:
     networks = _table("network", "layers", "channels", "scale", "weights", "arithmetic")
     for name, network in facts["networks"].items():
         bits = network["bound_bits"]
-        arithmetic = "float32" if bits is None else f"exact: sums below 2^{bits:.2f} of 2^53"
+        arithmetic = "float32" if bits is None else f"exact: sums below 2^{bits:.2f} of 2^52"
         channels = "{} > {}".format(*network["channels"])
         scale = "{} / {}".format(*network["scale"])
         networks.add_row(name, str(network["layers"]), channels, scale, str(network["parameters"]), arithmetic)

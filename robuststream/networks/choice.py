@@ -166,7 +166,7 @@ def _seconds(call: Callable[[], object], device: torch.device) -> float:
 def _known_answer(engine: Engine, shape: Shape, device: torch.device) -> bool:
     """Whether products of the largest limbs, which all add up, are right in every band."""
     inner, outputs = shape
-    limbs = torch.tensor([-64, 63, -1], dtype=torch.int64).repeat(outputs)[:outputs]
+    limbs = torch.tensor([-64, 63, -1], dtype=torch.int64, device="cpu").repeat(outputs)[:outputs]
     # Both limbs of each weight are extreme: 128 high + low.
     weights = limbs * 128 + limbs
     prepared = engine.prepare(weights.to(torch.int16).expand(inner, outputs), device)

@@ -69,7 +69,7 @@ class LimbConvolution:
         weight, step, up = self._weights[number], self._phases.step, self._phases.up
         begin, together = outputs[0], outputs[1] - outputs[0]
         # What is made up to a band, or to a multiple of 8 columns, meets no output that is kept.
-        matrix = torch.zeros((banded(count * together), weight.shape[0]), dtype=torch.int8)
+        matrix = torch.zeros((banded(count * together), weight.shape[0]), dtype=torch.int8, device="cpu")
         columns = matrix.numpy()
         _in_threads(
             together,

@@ -160,7 +160,7 @@ class TestShow:
             assert ["3", "5", "scales,", "means", "checkerboard", "0,", "1,", "2"] in rows
             for name, bounds in small.bounds.items():
                 (row,) = [row for row in rows if row and row[0] == name]
-                assert row[-3:] == [f"2^{max(bound.bits for bound in bounds):.2f}", "of", "2^53"]
+                assert row[-3:] == [f"2^{max(bound.bits for bound in bounds):.2f}", "of", "2^52"]
 
     def test_unknown_and_ambiguous(self, run: Run, installed: Path) -> None:
         done = run("models", "show", "nonsense")

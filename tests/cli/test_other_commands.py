@@ -152,7 +152,7 @@ class TestFreeze:
             f"  parameters {frozen.parameters_digest.hex()}",
             f"  synthesis  {frozen.synthesis_digest.hex()}",
             f"  bytes      {out.stat().st_size}",
-            f"  h_s: sums below 2^{bits:.2f} of 2^53",
+            f"  h_s: sums below 2^{bits:.2f} of 2^52",
         ]
         assert run("freeze", "mbt2018-mean", checkpoint, out).code == 1
 
@@ -168,7 +168,7 @@ class TestFreeze:
         bounds = rs.load_model(out).bounds
         assert [line.split(":")[0] for line in brief[4:]] == [f"  {network}" for network in bounds]
         assert [
-            f"    layer {b.layer}: sums below 2^{b.bits:.2f}, weights at 2^-{b.fraction_bits}"
+            f"    layer {b.layer}: sums below 2^{b.bits:.2f}, shifted by {b.shifts[0]} to {b.shifts[1]} bits"
             for n in bounds
             for b in bounds[n]
         ] == layers

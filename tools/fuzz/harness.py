@@ -41,8 +41,8 @@ MEASURED = 251
 COMPILED = [
     f"robuststream.{module}"
     for module in (
-        "container.flood", "container.prefixes", "entropy.order", "entropy.rans", "networks.limbs", "picture.transforms",
-        "priors.thresholds",
+        "container.flood", "container.prefixes", "entropy.order", "entropy.rans", "networks.limbs",
+        "picture.transforms", "priors.thresholds",
     )
 ]  # fmt: skip
 

@@ -18,13 +18,13 @@ from bars import small
 from torch import nn
 
 import robuststream as rs
-from robuststream.container.reader import read_stream
 from robuststream.container.report import Outcome
 from robuststream.errors import UnsupportedModel
 from robuststream.latents import BATCH, DecodedLatents, decode_latents
 from robuststream.model.anatomy import dissect
 from robuststream.picture.grid import Grid
 from robuststream.picture.io import read_picture
+from robuststream.transfers.reading import read_stream
 
 #: A picture counts as broken below this PSNR against the encoder's own reconstruction; intact ones reach 90 dB.
 BROKEN_DB = 45.0
