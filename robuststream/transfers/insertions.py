@@ -90,15 +90,16 @@ class Change:
         return bytes(changed)
 
 
-def cost(body: bytes, missing: int, change: Change) -> int | None:
-    """The work of `explain`, in sets looked at; None where there are too many for a CRC-32C to tell."""
+def cost(body: bytes, missing: int, change: Change, halves: int = MAX_HALVES) -> int | None:
+    """The work of `explain`, in sets looked at; None where there are too many for a CRC-32C to tell, or more than
+    `halves` would have to be held."""
     gaps, flips = len(change.gaps(body)), len(change.flips(body))
     sets = change.ways(gaps, missing) if 0 <= missing <= MAX_MISSING else 0
     if not sets or sets << min(flips, 64) > MAX_WAYS:
         return None
     if not flips:
         half = change.ways(gaps, (missing + 1) // 2)
-        return CALL + half + change.ways(gaps, missing // 2) + PLACE * gaps if half <= MAX_HALVES else None
+        return CALL + half + change.ways(gaps, missing // 2) + PLACE * gaps if half <= min(halves, MAX_HALVES) else None
     return sets * (CALL + (1 << (flips + 1) // 2) + PLACE * flips) if sets <= MAX_SETS else None
 
 

@@ -22,6 +22,8 @@ from robuststream.transfers.insertions import Change, cost, explain
 #: How many sets of changes may be looked at: WORK for each byte of the file, and SPARE more for small files. A second
 #: is enough for 5 million.
 WORK, SPARE = 8, 1 << 22
+#: How many halves of sets may be held, of some 64 bytes each: for each byte of the file, and more for small files.
+HALVES, SPARE_HALVES = 16, 1 << 14
 #: Bytes that may be missing, or changed, in a packet header.
 MAX_IN_HEAD = 3
 #: What it costs to try a packet header, and the fields of a TILE, in sets.
@@ -78,6 +80,7 @@ class _Rebuilder:
         self._change = change
         self._guard = guard
         self._work = SPARE + WORK * len(data)
+        self._halves = SPARE_HALVES + HALVES * len(data)
         self._header: dict[bytes, Header] = {}
         #: By packet header and what followed it: copies of the HEADER are solved once.
         self._solved: dict[tuple[bytes, bytes], bytes | None] = {}
@@ -157,7 +160,7 @@ class _Rebuilder:
             body = self._data[place.start : end]
             if place.fields.kind == Kind.HEADER and self._guard in body[1 : 2 + len(self._guard)]:
                 body = body.replace(self._guard, GUARD, 1)
-            work = cost(body, length - len(body), self._change)
+            work = cost(body, length - len(body), self._change, self._halves)
             if work is not None:
                 yield _Job(place, body, end, length - len(body), work)
 
@@ -230,7 +233,7 @@ class _Rebuilder:
         end = start + z_words * WORD - further
         stored = split[0].crc.to_bytes(PAYLOAD_CRC_BYTES, "little")
         body = self._data[start:end] + stored
-        work = cost(body, further, self._change) if start < end <= place.end else None
+        work = cost(body, further, self._change, self._halves) if start < end <= place.end else None
         if work is None or work > self._work:
             return None
         self._work -= work

@@ -241,6 +241,7 @@ MUSTS = {
             "tests/container/test_repairing.py::test_a_guess_is_not_written_as_though_it_had_been_read",
         ],
         "The work must be linear in the file's size, and what is unpacked": [
+            "tests/transfers/test_lineends.py::test_memory_is_linear_in_the_file",
             "tests/transfers/test_lineends.py::test_the_work_is_bounded",
             "tests/transfers/test_insertions.py::test_what_a_crc_cannot_tell_is_not_tried",
             "tests/transfers/test_diagnosis.py::test_what_swells_is_not_unpacked",

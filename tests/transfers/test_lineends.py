@@ -15,7 +15,7 @@ from robuststream.transfers import lineends
 from robuststream.transfers.insertions import CR, LF, Change
 from robuststream.transfers.lineends import rebuild
 from robuststream.transfers.reading import read_stream
-from tests.helpers import packet, random_tiles, sample_header, sample_stream
+from tests.helpers import memory_below, packet, random_tiles, sample_header, sample_stream
 
 #: A change, what it makes of the guard, and what does it.
 CRLF_TO_LF = Change(insert=CR), b"\n\x1a\n\r"
@@ -132,6 +132,17 @@ def test_a_tile_is_held_to_its_format():
 def test_a_header_is_held_to_its_format(payload, comes_back):
     data = packet(Kind.HEADER, b"abcd", 0, payload)
     assert (rebuild(dropped(data), *CR_DROPPED) == data) == comes_back
+
+
+@pytest.mark.parametrize(("size", "missing"), [(280, 4), (600, 3), (1000, 3), (1000, 6)])
+def test_memory_is_linear_in_the_file(size, missing):
+    """Also where sets of many places may have gone: a small file is left as it came before it takes megabytes."""
+    payload = bytearray(b"\x55" * size)
+    payload[:missing] = b"\r" * missing
+    hurt = dropped(packet(ord("x"), b"abcd", 1, bytes(payload)))
+    rebuild(hurt, *CR_DROPPED)  # what is made once
+    with memory_below((2 << 20) + 1024 * len(hurt)):
+        rebuild(hurt, *CR_DROPPED)
 
 
 def test_the_work_is_bounded(monkeypatch):
