@@ -16,6 +16,8 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+#: Cores that are enough for a stage of a pipeline beside another.
+MANY = 4
 
 
 def threads() -> int:
@@ -48,8 +50,12 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator
     """What a function makes of each item: of the next while the caller is at work on the last.
 
     So there are three items at most: one that the caller has, one that is worked on, one that is taken from `items`,
-    which happens in the caller's thread. An error is raised in the place of its result.
+    which happens in the caller's thread. An error is raised in the place of its result. With few cores nothing is
+    worked on ahead: torch's own threads keep them busy, and one beside them only gets in their way.
     """
+    if threads() < MANY:
+        yield from map(function, items)
+        return
     call: _Call[Result] | None = None
     try:
         for item in items:

@@ -20,6 +20,13 @@ from robuststream.entropy.coder import TileDecoder, TileEncoder
 from robuststream.workers import ahead, at_once, shares
 from tests.helpers import random_tables
 
+
+@pytest.fixture(autouse=True)
+def _many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pipelines as where cores are many, on any machine."""
+    monkeypatch.setattr(workers, "MANY", 1)
+
+
 #: Nothing here takes so long, unless a thread waits for ever.
 PATIENCE = 60
 
@@ -249,3 +256,16 @@ def test_streams_are_the_same_with_any_number_of_threads(several: int) -> None:
     out = rs.decode(data, model())
     assert out.report.exact
     assert rs.encode_batch([image] * 3, model(), tile=64) == [data] * 3
+
+
+def test_with_few_cores_nothing_is_worked_on_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "MANY", workers.threads() + 1)
+    order: list[str] = []
+
+    def work(item: int) -> int:
+        order.append(f"made {item}")
+        return item
+
+    for item in workers.ahead(work, range(3)):
+        order.append(f"used {item}")
+    assert order == ["made 0", "used 0", "made 1", "used 1", "made 2", "used 2"]
