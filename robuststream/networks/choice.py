@@ -22,7 +22,7 @@ import torch
 
 from robuststream.errors import UnsupportedModel
 from robuststream.files.writing import write_file
-from robuststream.networks.engines import BANDS, ENGINES, Engine
+from robuststream.networks.engines import ENGINES, Engine, bands_of
 from robuststream.networks.fixedpoint import LIMITS
 from robuststream.networks.graph import Layer
 from robuststream.networks.integers import convolution
@@ -170,7 +170,7 @@ def _known_answer(engine: Engine, shape: Shape, device: torch.device) -> bool:
     # Both limbs of each weight are extreme: 128 high + low.
     weights = limbs * 128 + limbs
     prepared = engine.prepare(weights.to(torch.int16).expand(inner, outputs), device)
-    for rows in BANDS:
+    for rows in bands_of(inner):
         for value in (-128 * 65793, 127 * 65793):  # the same limb three times: 65793 = 2^16 + 2^8 + 1
             columns = torch.full((rows, inner), value, dtype=torch.int32, device=device)
             sums = engine.sums(columns, prepared)[:, :outputs].cpu()

@@ -21,6 +21,8 @@ from robuststream.networks.fixedpoint import weight_limbs
 #: Rows of a product are made up to one of these, and more rows go in several products: so the shapes an engine meets
 #: are few, and each can be tried before it is trusted.
 BANDS = (32, 64, 128, 256, 512, 1024, 2048)
+#: Elements of a band's columns: where a sum has so many terms that a band would have more, it has fewer rows.
+MOST = 1 << 25
 #: Products of limbs (128 x 64) that a float32 sum may have: it stays at or below 2^24.
 FLOAT32_PRODUCTS = 2048
 
@@ -83,19 +85,25 @@ class Int8:
 
     def sums(self, columns: Tensor, prepared: Tensor) -> Tensor:
         inner, outputs = prepared.shape[0], prepared.shape[1]
+        most = bands_of(inner)[-1]
         total = torch.zeros((), dtype=torch.int64, device=columns.device)
         for place, limb in value_limbs(columns):
-            matrix = torch.zeros((banded(len(limb)), inner), dtype=torch.int8, device=columns.device)
+            matrix = torch.zeros((banded(len(limb), most), inner), dtype=torch.int8, device=columns.device)
             matrix[: len(limb), : limb.shape[1]] = limb
-            product = torch.cat([torch._int_mm(band, prepared) for band in torch.split(matrix, BANDS[-1])])
+            product = torch.cat([torch._int_mm(band, prepared) for band in torch.split(matrix, most)])
             total = total + (_joined_limbs(product[: len(limb)].reshape(-1, outputs).to(torch.int64)) << place)
         return total
 
 
-def banded(rows: int) -> int:
-    """How many rows a product has that is to have so many at least."""
-    whole, rest = divmod(rows, BANDS[-1])
-    return whole * BANDS[-1] + (next(band for band in BANDS if band >= rest) if rest else 0)
+def bands_of(inner: int) -> list[int]:
+    """The bands of products with so many columns."""
+    return [band for band in BANDS if band * inner <= MOST] or [BANDS[0]]
+
+
+def banded(rows: int, most: int) -> int:
+    """How many rows products have, of `most` at most, that are to have so many together at least."""
+    whole, rest = divmod(rows, most)
+    return whole * most + (next(band for band in BANDS if band >= rest) if rest else 0)
 
 
 def value_limbs(x: Tensor) -> Iterator[tuple[int, Tensor]]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from robuststream.kernels import kernel
-from robuststream.networks.engines import BANDS, ENGINES, banded
+from robuststream.networks.engines import ENGINES, banded, bands_of
 from robuststream.networks.graph import Layer
 from robuststream.networks.phases import Phases
 from robuststream.workers import at_once, shares
@@ -58,9 +58,10 @@ class LimbConvolution:
         out = np.empty((batch, rows * phases.up, columns * phases.up, len(self._bias)), np.int32)
         for number, phase in enumerate(phases.phases):
             taps = self._taps[number] + np.array((above, left))
+            most = bands_of(len(self._weights[number]))[-1]
             last = 0
             while last < batch * rows * columns:
-                first, (last, count) = last, band(counts, taps, phases.step, rows, columns, last, BANDS[-1])
+                first, (last, count) = last, band(counts, taps, phases.step, rows, columns, last, most)
                 self._band(number, limbs, count, taps, (rows, columns), (first, last), (phase.row, phase.column), out)
         return torch.from_numpy(out)
 
@@ -69,9 +70,9 @@ class LimbConvolution:
     ) -> None:
         """Some outputs of a phase."""
         weight, step, up = self._weights[number], self._phases.step, self._phases.up
-        begin, together = outputs[0], outputs[1] - outputs[0]
+        begin, together, most = outputs[0], outputs[1] - outputs[0], bands_of(len(weight))[-1]
         # What is made up to a band, or to a multiple of 8 columns, meets no output that is kept.
-        matrix = torch.zeros((banded(count * together), weight.shape[0]), dtype=torch.int8, device="cpu")
+        matrix = torch.zeros((banded(count * together, most), weight.shape[0]), dtype=torch.int8, device="cpu")
         columns = matrix.numpy()
         _in_threads(
             together,

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robuststream.networks.engines import BANDS, ENGINES, banded, value_limbs
+from robuststream.networks.engines import BANDS, ENGINES, banded, bands_of, value_limbs
 from robuststream.networks.fixedpoint import LIMITS, WEIGHT_LIMIT
 
 CPU = torch.device("cpu")
@@ -58,8 +58,21 @@ def test_limbs_of_values_give_them_back():
 
 
 def test_rows_are_made_up_to_a_few_bands():
-    assert [banded(rows) for rows in (0, 1, 32, 33, 700, 2048, 2049, 5000)] == [0, 32, 32, 64, 1024, 2048, 2080, 5120]
-    assert {banded(rows) % BANDS[-1] for rows in range(1, 5000)} <= {0, *BANDS}
+    rows = (0, 1, 32, 33, 700, 2048, 2049, 5000)
+    assert [banded(number, 2048) for number in rows] == [0, 32, 32, 64, 1024, 2048, 2080, 5120]
+    assert {banded(number, 512) % 512 for number in range(1, 5000)} <= {0, *BANDS}
+
+
+def test_long_sums_have_smaller_bands():
+    """A small model file must not make large matrices: a kernel of 31 x 31 over 2,000 channels has two million taps."""
+    assert bands_of(1152) == bands_of(5600) == list(BANDS)
+    assert bands_of(1 << 17) == [32, 64, 128, 256]
+    assert bands_of(31 * 31 * 2000) == [32]
+    for name in ("int8", "float64"):
+        engine = ENGINES[name]
+        weight = torch.full((1 << 20, 1), -3, dtype=torch.int16)
+        columns = torch.full((40, 1 << 20), 7, dtype=torch.int32)
+        assert (engine.sums(columns, engine.prepare(weight, CPU))[:, :1] == -21 << 20).all()
 
 
 #: Of each pair: whether all sums of products of such limbs are right.
