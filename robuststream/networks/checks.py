@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from robuststream.errors import UnsupportedModel
-from robuststream.networks.graph import OPERATIONS, Layer, Network, convolution_channels
+from robuststream.networks.graph import OPERATIONS, Layer, Network, Shape, convolution_channels
 
 MAX_LAYERS = 1000
 SLOPE = re.compile(r"[0-9]+(\.[0-9]+)?(e-?[0-9]+)?")
@@ -23,6 +24,8 @@ MAX_SCALE = 64
 #: All values of a network together, for each place of its input: what a small file may make of memory.
 MAX_VALUES = 1 << 22
 MAX_EXACT_VALUES = 1 << 20
+#: All products of an exact network, for each place of its input: what a small file may make of time.
+MAX_EXACT_PRODUCTS = 1 << 27
 #: Units of an exact layer's output are 2^-fraction.
 MIN_FRACTION, MAX_FRACTION = -8, 20
 #: Bits of an exact layer's output.
@@ -96,12 +99,31 @@ def check(network: Network, exact: bool) -> None:
             raise UnsupportedModel(f"network {network.name}, layer {number}: scales sizes by more than {MAX_SCALE}")
         if shape.channels > MAX_CHANNELS:
             raise UnsupportedModel(f"network {network.name}, layer {number}: more than {MAX_CHANNELS} channels")
+    if exact:
+        products = sum(
+            _products(layer, network.shapes[number + 1 - layer.inputs[0]], network.shapes[number + 1])
+            for number, layer in enumerate(network.layers)
+        )
+        if products > MAX_EXACT_PRODUCTS:
+            raise UnsupportedModel(
+                f"network {network.name}: makes {float(products):.2g} products of each place, more than "
+                f"{MAX_EXACT_PRODUCTS}"
+            )
     most = MAX_EXACT_VALUES if exact else MAX_VALUES
     total = sum(shape.channels * shape.scale**2 for shape in network.shapes)
     if total > most:
         raise UnsupportedModel(
             f"network {network.name}: makes {float(total):.2g} values of each place, more than {most}"
         )
+
+
+def _products(layer: Layer, taken: Shape, given: Shape) -> Fraction:
+    """Of values and weights, for each place of the network's input: each weight meets each place of a convolution's
+    output, or of a transposed one's input."""
+    if "weight" not in layer.tensors:
+        return Fraction(0)
+    scale = taken.scale if layer.operation == "conv_transpose2d" else given.scale
+    return layer.tensors["weight"].numel() * scale**2
 
 
 def _kind_problem(layer: Layer, exact: bool) -> str | None:
@@ -123,8 +145,9 @@ def _attribute_problem(layer: Layer) -> str | None:
             return f"{name} {value!r} is not a whole number from {least} to {most}"
     if "output_padding" in layer.attributes and layer.integer("output_padding") >= layer.integer("stride"):
         return "output_padding is not below stride"
-    if layer.attributes.get("bits", BITS[0]) not in BITS:
-        return f"bits {layer.attributes['bits']!r} is not one of {', '.join(map(str, BITS))}"
+    bits = layer.attributes.get("bits", BITS[0])
+    if type(bits) is not int or bits not in BITS:
+        return f"bits {bits!r} is not one of {', '.join(map(str, BITS))}"
     if "inverse" in layer.attributes and type(layer.attributes["inverse"]) is not bool:
         return "inverse is not a truth value"
     slope = layer.attributes.get("slope", "0")

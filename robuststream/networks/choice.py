@@ -23,7 +23,7 @@ import torch
 from robuststream.errors import UnsupportedModel
 from robuststream.files.writing import write_file
 from robuststream.networks.engines import ENGINES, Engine, bands_of
-from robuststream.networks.fixedpoint import LIMITS
+from robuststream.networks.fixedpoint import LIMITS, SUM_BITS, WEIGHT_LIMIT
 from robuststream.networks.graph import Layer
 from robuststream.networks.integers import convolution
 
@@ -35,6 +35,8 @@ VARIABLE = "ROBUSTSTREAM_EXACT"
 Shape = tuple[int, int]
 #: So many processes time the engines.
 ENOUGH_ROUNDS = 8
+#: Terms of full size that a sum below 2^52 may have.
+LARGEST_SUM = (1 << SUM_BITS) // (WEIGHT_LIMIT * 128 * 65793)
 #: Of a device without float64.
 SINGLE_PRECISION = ("mps",)
 
@@ -167,13 +169,15 @@ def _known_answer(engine: Engine, shape: Shape, device: torch.device) -> bool:
     """Whether products of the largest limbs, which all add up, are right in every band."""
     inner, outputs = shape
     limbs = torch.tensor([-64, 63, -1], dtype=torch.int64, device="cpu").repeat(outputs)[:outputs]
-    # Both limbs of each weight are extreme: 128 high + low.
-    weights = limbs * 128 + limbs
-    prepared = engine.prepare(weights.to(torch.int16).expand(inner, outputs), device)
-    for rows in bands_of(inner):
+    # Both limbs of each weight are extreme: 128 high + low. So many of them that the sum is the largest there may be.
+    weights, terms = limbs * 128 + limbs, min(inner, LARGEST_SUM)
+    matrix = torch.zeros((inner, outputs), dtype=torch.int16, device="cpu")
+    matrix[:terms] = weights.to(torch.int16)
+    prepared = engine.prepare(matrix, device)
+    for rows in bands_of(inner, outputs):
         for value in (-128 * 65793, 127 * 65793):  # the same limb three times: 65793 = 2^16 + 2^8 + 1
             columns = torch.full((rows, inner), value, dtype=torch.int32, device=device)
             sums = engine.sums(columns, prepared)[:, :outputs].cpu()
-            if not torch.equal(sums, (weights * value * inner).expand(rows, outputs)):
+            if not torch.equal(sums, (weights * value * terms).expand(rows, outputs)):
                 return False
     return True

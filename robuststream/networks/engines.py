@@ -21,7 +21,7 @@ from robuststream.networks.fixedpoint import weight_limbs
 #: Rows of a product are made up to one of these, and more rows go in several products: so the shapes an engine meets
 #: are few, and each can be tried before it is trusted.
 BANDS = (32, 64, 128, 256, 512, 1024, 2048)
-#: Elements of a band's columns: where a sum has so many terms that a band would have more, it has fewer rows.
+#: Bytes of a band's columns and sums: where it would have more, it has fewer rows.
 MOST = 1 << 25
 #: Products of limbs (128 x 64) that a float32 sum may have: it stays at or below 2^24.
 FLOAT32_PRODUCTS = 2048
@@ -85,7 +85,7 @@ class Int8:
 
     def sums(self, columns: Tensor, prepared: Tensor) -> Tensor:
         inner, outputs = prepared.shape[0], prepared.shape[1]
-        most = bands_of(inner)[-1]
+        most = bands_of(inner, outputs // 2)[-1]
         total = torch.zeros((), dtype=torch.int64, device=columns.device)
         for place, limb in value_limbs(columns):
             matrix = torch.zeros((banded(len(limb), most), inner), dtype=torch.int8, device=columns.device)
@@ -95,9 +95,9 @@ class Int8:
         return total
 
 
-def bands_of(inner: int) -> list[int]:
-    """The bands of products with so many columns."""
-    return [band for band in BANDS if band * inner <= MOST] or [BANDS[0]]
+def bands_of(inner: int, outputs: int) -> list[int]:
+    """The bands of products with so many columns and outputs."""
+    return [band for band in BANDS if band * (inner + 8 * outputs) <= MOST] or [BANDS[0]]
 
 
 def banded(rows: int, most: int) -> int:

@@ -134,10 +134,11 @@ class Network:
         Raises:
             UnsupportedModel: sizes do not fit.
         """
-        shapes = [Shape(self._channels_taken(), Fraction(1))]
         for number, layer in enumerate(self.layers):
             if not all(1 <= back <= number + 1 for back in layer.inputs):
                 raise UnsupportedModel(f"network {self.name}, layer {number}: takes an input that is not before it")
+        shapes = [Shape(self._channels_taken(), Fraction(1))]
+        for number, layer in enumerate(self.layers):
             try:
                 shapes.append(_output_shape(layer, [shapes[number + 1 - back] for back in layer.inputs]))
             except ValueError as error:
@@ -157,15 +158,14 @@ class Network:
                 channels //= layer.integer("factor") ** 2
             elif layer.operation == "pixel_shuffle":
                 channels *= layer.integer("factor") ** 2
-            # An input that is not before its layer is refused where shapes are followed forward.
-            value = min(value - layer.inputs[0], value - 1)
+            value -= layer.inputs[0]
         return channels
 
     @property
     def is_pointwise(self) -> bool:
         """Whether each place of the output depends on the same place of the input alone."""
         return all(
-            layer.operation not in ("conv_transpose2d", "pixel_shuffle", "pixel_unshuffle")
+            layer.operation not in ("conv_transpose2d", "depthwise_conv2d", "pixel_shuffle", "pixel_unshuffle")
             and layer.attributes.get("stride", 1) == 1
             and ("weight" not in layer.tensors or layer.tensors["weight"].shape[2:] == (1, 1))
             for layer in self.layers

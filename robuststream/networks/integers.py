@@ -53,12 +53,15 @@ class Convolution:
 
     def __call__(self, x: Tensor) -> Tensor:
         phases = self._phases
-        padded = phases.padded(x)
         rows, columns = phases.size(*x.shape[1:3])
+        line = columns * max(phase.weight.shape[0] for phase in phases.phases)
+        if len(x) > 1 and len(x) * line > GATHERED:
+            return torch.cat([self(picture) for picture in torch.split(x, max(1, GATHERED // line))])
+        padded = phases.padded(x)
         outputs = len(self._bias)
         out = x.new_empty((len(x), rows * phases.up, columns * phases.up, outputs))
         for phase, weight in zip(phases.phases, self._weights, strict=True):
-            together = max(1, GATHERED // (len(x) * columns * phase.weight.shape[0]))
+            together = max(1, GATHERED // max(1, len(x) * columns * phase.weight.shape[0]))
             for top in range(0, rows, together):
                 size = min(together, rows - top), columns
                 sums = self._engine.sums(phases.columns(phase, padded[:, top * phases.step :], size), weight)

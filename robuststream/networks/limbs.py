@@ -58,19 +58,24 @@ class LimbConvolution:
         out = np.empty((batch, rows * phases.up, columns * phases.up, len(self._bias)), np.int32)
         for number, phase in enumerate(phases.phases):
             taps = self._taps[number] + np.array((above, left))
-            most = bands_of(len(self._weights[number]))[-1]
+            most = self._most(number)
             last = 0
             while last < batch * rows * columns:
                 first, (last, count) = last, band(counts, taps, phases.step, rows, columns, last, most)
                 self._band(number, limbs, count, taps, (rows, columns), (first, last), (phase.row, phase.column), out)
         return torch.from_numpy(out)
 
+    def _most(self, number: int) -> int:
+        """Rows of a phase's products."""
+        inner, outputs = self._weights[number].shape
+        return bands_of(inner, outputs // 2)[-1]
+
     def _band(
         self, number: int, limbs: Any, count: int, taps: Any, size: Pair, outputs: Pair, place: Pair, out: Any
     ) -> None:
         """Some outputs of a phase."""
         weight, step, up = self._weights[number], self._phases.step, self._phases.up
-        begin, together, most = outputs[0], outputs[1] - outputs[0], bands_of(len(weight))[-1]
+        begin, together, most = outputs[0], outputs[1] - outputs[0], self._most(number)
         # What is made up to a band, or to a multiple of 8 columns, meets no output that is kept.
         matrix = torch.zeros((banded(count * together, most), weight.shape[0]), dtype=torch.int8, device="cpu")
         columns = matrix.numpy()

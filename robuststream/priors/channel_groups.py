@@ -77,6 +77,8 @@ def groups_from_description(items: Any) -> tuple[Group, ...]:
         raise ValueError(f"groups are not a list of 1 to {MAX_GROUPS}")
     groups = []
     for number, item in enumerate(items):
+        if not isinstance(item["chunks"], list) or not isinstance(item["takes"], list):
+            raise ValueError(f"group {number}: chunks and takes are not lists")
         group = Group(item["channels"], tuple(item["chunks"]), item["context"], tuple(item["takes"]))
         problem = _problem(group, number)
         if problem:

@@ -108,6 +108,9 @@ def test_context_models_are_not_thawed() -> None:
         (lambda d, t: d["networks"]["g_a"][0]["attributes"].update(padding=1), "does not scale sizes"),
         (lambda d, t: d["networks"]["h_s"][0]["attributes"].update(fraction=52), "fraction 52"),
         (lambda d, t: d["networks"]["h_s"][0]["attributes"].update(fraction=True), "fraction True"),
+        (lambda d, t: d["networks"]["h_s"][0]["attributes"].update(bits=24.0), "bits 24.0 is not one of 16, 24"),
+        (lambda d, t: d["networks"]["g_s"][0].update(inputs=[-1000]), "layer 0: takes an input that is not before it"),
+        (lambda d, t: d["networks"]["h_s"][1].update(inputs=[-1000]), "layer 1: takes an input that is not before it"),
         (lambda d, t: d["networks"]["h_s"][0]["attributes"].update(bits=25), "bits 25 is not one of 16, 24"),
         (lambda d, t: d["networks"]["h_s"][0]["attributes"].update(bits="24"), "bits '24' is not one of 16, 24"),
         (lambda d, t: d["networks"]["g_s"][0].update(operation="round", attributes={}), "no form in real numbers"),
@@ -212,6 +215,24 @@ def test_networks_that_scale_without_limit_are_refused() -> None:
     network = Network("h_s", [tall] * 3 + list(small.parts.networks["h_s"].layers))
     with pytest.raises(rs.UnsupportedModel, match="by more than 64"):
         check(network, exact=True)
+
+
+def test_networks_of_too_much_work_are_refused() -> None:
+    """A few kB of weights that meet millions of places each: the known answer alone would take minutes."""
+
+    def layer(operation: str, kernel: int, **attributes: int) -> Layer:
+        tensors = {
+            "weight": torch.ones((1, 1, kernel, kernel), dtype=torch.int16),
+            "bias": torch.zeros(1, dtype=torch.int64),
+            "shift": torch.ones(1, dtype=torch.int32),
+        }
+        return Layer(operation, {**attributes, **INSIDE}, tensors)
+
+    up = [layer("conv_transpose2d", size, stride=size, padding=0, output_padding=0) for size in (16, 4)]
+    wide = layer("depthwise_conv2d", 31, stride=1, padding=15)
+    check(Network("h_s", [Layer("round", INSIDE), *up, *[wide] * 30]), exact=True)
+    with pytest.raises(rs.UnsupportedModel, match=r"makes 1\.6e\+08 products of each place, more than 134217728"):
+        check(Network("h_s", [Layer("round", INSIDE), *up, *[wide] * 40]), exact=True)
 
 
 def test_other_architectures_are_named() -> None:

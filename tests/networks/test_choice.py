@@ -124,6 +124,12 @@ def test_settings_that_change_kernels_have_verdicts_of_their_own(folder):
     assert choice._path(CPU) == before
 
 
+def test_long_sums_are_tried_as_far_as_they_may_go():
+    """Full-size terms in all places would leave the bounds, and a model that keeps them would be refused."""
+    for name in ("int8", "float64"):
+        assert choice._known_answer(ENGINES[name], ((1 << 17), 2), CPU)
+
+
 def test_an_engine_can_be_forced(monkeypatch):
     for name in ENGINES:
         monkeypatch.setenv(choice.VARIABLE, name)
