@@ -1,4 +1,4 @@
-"""A convolution as matrix products: which places of the input each output is a sum over, and with which weights.
+r"""A convolution as matrix products: which places of the input each output is a sum over, and with which weights.
 
 All outputs of a convolution of stride t are sums over the same taps, places t apart:
 
