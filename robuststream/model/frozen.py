@@ -29,8 +29,7 @@ from robuststream.model.parts import (
     group_network,
     parts_from_description,
 )
-from robuststream.networks.choice import engine_for
-from robuststream.networks.exact import ExactNetwork, products
+from robuststream.networks.exact import ExactNetwork
 from robuststream.networks.fixedpoint import ONE, LayerBound, prove
 from robuststream.networks.floating import FloatingNetwork
 from robuststream.networks.graph import Network
@@ -113,7 +112,11 @@ class Model:
     def engines(self) -> dict[str, str]:
         """What each exact network multiplies with on this machine: "int8", "float64" or "float32"; of no account for
         what comes out."""
-        return {name: engine_for(self.exact_device, products(self.parts.network(name))).name for name in self.bounds}
+        networks = {name: self.parts.network(name) for name in self.bounds}
+        return {
+            name: ExactNetwork(network, self.bounds[name], self.exact_device).engine.name
+            for name, network in networks.items()
+        }
 
     def known_answer(self, device: torch.device | str = "cpu") -> str:
         """SHA-256 of what the exact networks make of a fixed input: equal on every machine that may decode."""

@@ -26,6 +26,7 @@ from robuststream.networks.engines import ENGINES, Engine, bands_of
 from robuststream.networks.fixedpoint import LIMITS, SUM_BITS, WEIGHT_LIMIT
 from robuststream.networks.graph import Layer
 from robuststream.networks.integers import convolution
+from robuststream.networks.phases import phases_of
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ def _time(engine: Engine, device: torch.device) -> float | None:
     # Most values need two limbs.
     values = torch.arange(32 * 16 * 128, dtype=torch.int32, device="cpu") % 60001 - 30000
     try:
-        run = convolution(layer, LIMITS[24], 0, engine, device)
+        run = convolution(layer, phases_of(layer), LIMITS[24], 0, engine, device)
         x = values.reshape(1, 32, 16, 128).to(device)
         return min(_seconds(lambda: run(x), device) for _ in range(5))
     except RuntimeError as error:

@@ -30,13 +30,6 @@ from robuststream.networks.integers import NO_SLOPE, IntegerConvolution, activat
 from robuststream.networks.phases import phases_of
 
 
-def products(network: Network) -> list[tuple[int, int]]:
-    """Columns and outputs of the products of matrices that a network is made of."""
-    convolutions = [layer for layer in network.layers if layer.operation in ("conv2d", "conv_transpose2d")]
-    matrices = [phase.weight for layer in convolutions for phase in phases_of(layer).phases]
-    return [(len(matrix), matrix.shape[1]) for matrix in matrices]
-
-
 class ExactNetwork:
     """An exact network, ready to run. Calls share nothing that changes, so threads may share it.
 
@@ -59,7 +52,13 @@ class ExactNetwork:
         self.network = network
         self.bounds = prove(network) if bounds is None else bounds
         self.device = torch.device(device)
-        self.engine = engine or engine_for(self.device, products(network))
+        self._phases = {
+            number: phases_of(layer)
+            for number, layer in enumerate(network.layers)
+            if layer.operation in ("conv2d", "conv_transpose2d")
+        }
+        matrices = [phase.weight for phases in self._phases.values() for phase in phases.phases]
+        self.engine = engine or engine_for(self.device, [(len(matrix), matrix.shape[1]) for matrix in matrices])
         self._formats = formats(network)
         self._folded = _folded_activations(network)
         weighted = [number for number, layer in enumerate(network.layers) if "weight" in layer.tensors]
@@ -78,7 +77,8 @@ class ExactNetwork:
     def _convolution(self, number: int) -> IntegerConvolution:
         layer, follower = self.network.layers[number], self._folded.get(number)
         slope = NO_SLOPE if follower is None else _slope(self.network.layers[follower])
-        return convolution(layer, self._formats[number + 1].limit, slope, self.engine, self.device)
+        limit, phases = self._formats[number + 1].limit, self._phases.get(number)
+        return convolution(layer, phases, limit, slope, self.engine, self.device)
 
     def _operate(self, number: int, inputs: list[Tensor]) -> Tensor:
         layer, x = self.network.layers[number], inputs[0]

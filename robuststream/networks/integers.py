@@ -18,7 +18,7 @@ from robuststream.networks.engines import Engine
 from robuststream.networks.fixedpoint import SLOPE_BITS
 from robuststream.networks.graph import Layer
 from robuststream.networks.limbs import LimbConvolution
-from robuststream.networks.phases import phases_of
+from robuststream.networks.phases import Phases
 
 #: Columns of a convolution that are gathered at once, in elements: 64 MB of float64.
 GATHERED = 1 << 23
@@ -27,25 +27,30 @@ NO_SLOPE = 1 << SLOPE_BITS
 IntegerConvolution = Callable[[Tensor], Tensor]
 
 
-def convolution(layer: Layer, limit: int, slope: int, engine: Engine, device: torch.device) -> IntegerConvolution:
+def convolution(
+    layer: Layer, phases: Phases | None, limit: int, slope: int, engine: Engine, device: torch.device
+) -> IntegerConvolution:
     """A layer with weights, ready to run.
 
     Args:
+        phases: of the layer; None of a depthwise one.
         limit: at which its outputs saturate.
         slope: of the activation that follows, at 2^-16: 0 for a ReLU, NO_SLOPE for none.
     """
-    if layer.operation == "depthwise_conv2d":
+    if phases is None:
         return DepthwiseConvolution(layer, limit, slope, device)
     if device.type == "cpu" and engine.name == "int8":
-        return LimbConvolution(phases_of(layer), layer, limit, slope)
-    return Convolution(layer, limit, slope, engine, device)
+        return LimbConvolution(phases, layer, limit, slope)
+    return Convolution(phases, layer, limit, slope, engine, device)
 
 
 class Convolution:
     """A convolution by products of matrices, on any device; as limbs.LimbConvolution."""
 
-    def __init__(self, layer: Layer, limit: int, slope: int, engine: Engine, device: torch.device) -> None:
-        self._phases = phases_of(layer)
+    def __init__(
+        self, phases: Phases, layer: Layer, limit: int, slope: int, engine: Engine, device: torch.device
+    ) -> None:
+        self._phases = phases
         self._engine = engine
         self._weights = [engine.prepare(phase.weight, device) for phase in self._phases.phases]
         self._bias, self._shift = (layer.tensors[name].to(device, torch.int64) for name in ("bias", "shift"))

@@ -92,17 +92,24 @@ def phases_of(layer: Layer) -> Phases:
     found = []
     for row in range(stride):
         for column in range(stride):
-            # Input u reaches output t u + a - p: for output t i + row it is a = row + p - t (u - i).
-            down, across = (
-                [d for d in range(-size, size + 1) if 0 <= place + padding - stride * d < size]
+            (downs, top), (acrosses, left) = (
+                transposed_taps(size, stride, padding, place)
                 for place, size in zip((row, column), weight.shape[2:], strict=True)
             )
-            taps = _cross(down, across)
-            pieces = [weight[:, :, row + padding - stride * d, column + padding - stride * e] for d, e in taps]
+            taps = _cross(range(top, top + len(downs)), range(left, left + len(acrosses)))
+            pieces = [weight[:, :, a, b] for a, b in _cross(downs, acrosses)]
             # Where a kernel is smaller than its stride, some outputs are their bias alone.
             nothing = [torch.zeros_like(weight[:, :, 0, 0])]
             found.append(Phase(row, column, taps or [(0, 0)], torch.cat(pieces or nothing)))
     return _joined(1, stride, found)
+
+
+def transposed_taps(kernel: int, stride: int, padding: int, phase: int) -> tuple[list[int], int]:
+    """Of a transposed convolution along one axis: the places of its kernel that make outputs number stride x n + phase,
+    in the order of the inputs they take, and how far from input n the first of these is."""
+    first = (phase + padding) % stride
+    taps = list(range(first, kernel, stride))[::-1]
+    return taps, (phase + padding) // stride - len(taps) + 1
 
 
 def _cross(rows: Sequence[int], columns: Sequence[int]) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robuststream.networks.graph import Layer, rearrange
+from robuststream.networks.phases import transposed_taps
 from robuststream.networks.pointwise import elementwise
 from robuststream.networks.reach import needed_by
 
@@ -215,21 +216,13 @@ def _transposed_part(layer: Layer, up: int, phase: Phase) -> Part:
     """Of a transposed convolution: the taps that fall on this phase's places."""
     weight = layer.tensors["weight"].transpose(0, 1)
     (rows, top), (columns, left) = (
-        _taps(weight.shape[axis + 2], up, layer.integer("padding"), phase[axis]) for axis in (0, 1)
+        transposed_taps(weight.shape[axis + 2], up, layer.integer("padding"), phase[axis]) for axis in (0, 1)
     )
     taken = weight[:, :, rows][:, :, :, columns]
     if not rows or not columns:
         # A kernel smaller than the stride leaves places without any tap.
         taken, top, left = weight.new_zeros((*weight.shape[:2], 1, 1)), 0, 0
     return Part(taken, layer.tensors["bias"], top, left)
-
-
-def _taps(kernel: int, stride: int, padding: int, phase: int) -> tuple[list[int], int]:
-    """Along one axis, those that make outputs number stride x n + phase, in the order of the inputs they take, and how
-    far from input n the first of these is."""
-    first = (phase + padding) % stride
-    taps = list(range(first, kernel, stride))[::-1]
-    return taps, (phase + padding) // stride - len(taps) + 1
 
 
 def _together(parts: Sequence[Part]) -> Part:
